@@ -1,0 +1,146 @@
+"""The answer a model writes, and how it is asked for.
+
+One short line per need keeps need, evidence and match of one attribute next to each other; then the cited rules, then
+the grade (`answer-last`), or the grade first and the reasons after it (`answer-first`, so that serving reads one token):
+
+    category = sofa bed ; found sofa bed [title] ; exact
+    colour = navy ; found dark blue [caption] ; close
+    rules: R9
+    grade: L3
+
+`parse` is strict: what does not hold to the form is an `AnswerError`, never a guess. `label-only` is the bare grade line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lore_cli.records import GRADES, SOURCES, Grade, Item, Match, Need
+from lore_cli.rulebook import Rulebook
+
+Layout = Literal["answer-last", "answer-first", "label-only"]
+LAYOUTS: tuple[Layout, ...] = ("answer-last", "answer-first", "label-only")
+
+_LINE = re.compile(r"(?P<attribute>[a-z-]+) = (?P<need>[^;\n]+) ; (?:found (?P<found>[^;\n\[\]]+) \[(?P<source>[a-z]+)\]|(?P<silent>not found)) ; (?P<state>[a-z-]+)")
+_RULES = re.compile(r"rules: (none|\S+(?: \S+)*)")
+_GRADE = re.compile(r"grade: (\S+)")
+GRADE_CUE = "grade:"
+
+
+class AnswerError(ValueError):
+    """A reply that does not hold to the answer format. The text says which line and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply read back: its matches, the rules it cites and its grade."""
+
+    matches: tuple[Match, ...]
+    rules: tuple[str, ...]
+    grade: Grade
+
+
+def need_text(need: Need) -> str:
+    """How a need is written in an answer: the value, with `not ` before an excluded one."""
+    return f"not {need.value}" if need.negated else need.value
+
+
+def render(answer: Answer, layout: Layout = "answer-last") -> str:
+    """The text of an answer. `parse(render(answer), rulebook, layout) == answer` for every answer the rulebook allows."""
+    grade = f"{GRADE_CUE} {answer.grade}"
+    if layout == "label-only":
+        return grade
+    reasons = [*(_match_line(match) for match in answer.matches), f"rules: {' '.join(answer.rules) or 'none'}"]
+    return "\n".join([grade, *reasons] if layout == "answer-first" else [*reasons, grade])
+
+
+def parse(text: str, rulebook: Rulebook, layout: Layout = "answer-last") -> Answer:
+    """Read a reply strictly. Raises `AnswerError` for anything but the format: a missing or extra line, an unknown attribute, state, source, rule or grade."""
+    lines = text.strip().split("\n")
+    if layout == "label-only":
+        if len(lines) != 1:
+            raise AnswerError(f"expected the grade line alone, got {len(lines)} lines")
+        return Answer((), (), _grade(lines[0], 1))
+    if len(lines) < 3:
+        raise AnswerError(f"expected at least one attribute line, the rules and the grade; got {len(lines)} line(s)")
+    if layout == "answer-first":
+        grade_line, reasons, first = (lines[0], 1), lines[1:], 2
+    else:
+        grade_line, reasons, first = (lines[-1], len(lines)), lines[:-1], 1
+    matches = tuple(_match(line, number, rulebook) for number, line in enumerate(reasons[:-1], first))
+    return Answer(matches, _rules(reasons[-1], first + len(reasons) - 1, rulebook), _grade(*grade_line))
+
+
+def adheres(answer: Answer, rulebook: Rulebook) -> bool:
+    """Rule adherence: the grade and the rules are those that the answer's own matches imply."""
+    return bool(answer.matches) and rulebook.grade(answer.matches) == (answer.grade, answer.rules)
+
+
+def item_lines(item: Item, description_chars: int = 160) -> str:
+    """An item as a model reads it: one `field: value` line each, whitespace folded so that no field can forge a line."""
+    fields: list[tuple[str, object]] = [("title", item.title), ("category", item.category), ("brand", item.brand)]
+    fields += sorted(item.attributes.items())
+    fields += [("price", f"{item.price:g}" if item.price is not None else None), ("caption", item.caption)]
+    fields.append(("description", item.description[:description_chars] if item.description else None))
+    return "\n".join(f"{one_line(name)}: {one_line(str(value))}" for name, value in fields if value is not None)
+
+
+def one_line(text: str) -> str:
+    """Any run of whitespace, line separators included, as one space."""
+    return " ".join(text.split())
+
+
+def clean_value(text: str) -> str:
+    """A value as it may stand in an answer line: one line, without the characters that structure it."""
+    return one_line(re.sub(r"[;\[\]=]", " ", text)) or "?"
+
+
+def _match_line(match: Match) -> str:
+    found = f"found {clean_value(match.found)} [{match.source}]" if match.found and match.source else "not found"
+    return f"{match.attribute} = {clean_value(match.need)} ; {found} ; {match.state}"
+
+
+def _match(line: str, number: int, rulebook: Rulebook) -> Match:
+    parts = _LINE.fullmatch(line)
+    if not parts:
+        raise AnswerError(f"line {number}: not of the form 'attribute = need ; found value [source] ; state': {line[:80]!r}")
+    attribute, need, found, source, _, state = parts.groups()
+    if attribute not in rulebook.dimensions:
+        raise AnswerError(f"line {number}: '{attribute}' is not an attribute dimension")
+    if source is not None and source not in SOURCES:
+        raise AnswerError(f"line {number}: '{source}' is not a source ({', '.join(SOURCES)})")
+    if state not in ("exact", "close", "unknown", "conflict"):
+        raise AnswerError(f"line {number}: '{state}' is not a match state")
+    if (state == "unknown") != (found is None):
+        raise AnswerError(f"line {number}: state '{state}' {'needs' if found is None else 'contradicts'} found evidence")
+    return Match(attribute, need, state, found, source)  # type: ignore[arg-type]
+
+
+def _rules(line: str, number: int, rulebook: Rulebook) -> tuple[str, ...]:
+    parts = _RULES.fullmatch(line)
+    if not parts:
+        raise AnswerError(f"line {number}: expected 'rules: …', got {line[:80]!r}")
+    if parts[1] == "none":
+        return ()
+    known = {rule.id for rule in rulebook.rules}
+    ids = tuple(parts[1].split(" "))
+    for rule in ids:
+        if rule not in known:
+            raise AnswerError(f"line {number}: '{rule}' is not a rule")
+    return ids
+
+
+def _grade(line: str, number: int) -> Grade:
+    parts = _GRADE.fullmatch(line)
+    if not parts or parts[1] not in GRADES:
+        raise AnswerError(f"line {number}: expected 'grade: ' and one of {', '.join(GRADES)}, got {line[:80]!r}")
+    return parts[1]  # type: ignore[return-value]
+
+
+def implied(matches: Sequence[Match], rulebook: Rulebook) -> Answer:
+    """The answer that follows from matches under the rulebook."""
+    grade, rules = rulebook.grade(matches)
+    return Answer(tuple(matches), rules, grade)
