@@ -1,0 +1,87 @@
+"""Prompts as files: how a verdict is asked for.
+
+A template is `NAME.LANG.txt`, or `NAME.txt` where the language does not matter. Its first line declares the placeholders,
+a line `---` ends the head, the body follows. Filling happens in one pass over the declared placeholders: a value is never
+looked at again, so a query that contains `{{item}}` stays that text (queries and titles are hostile).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from lore_cli.answer import item_lines, one_line
+from lore_cli.errors import BadInput, UsageError
+from lore_cli.records import SOURCES, Pair
+from lore_cli.rulebook import Rulebook
+
+_FOLDER = Path(__file__).parent
+_PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
+_sections: dict[tuple[str, str], dict[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A template cut at its placeholders: `parts` alternates text and placeholder name. `hash` identifies the file's content."""
+
+    name: str
+    placeholders: frozenset[str]
+    parts: tuple[str, ...]
+    hash: str
+
+    def render(self, **fields: str) -> str:
+        """The text with every placeholder filled, in one pass. Raises TypeError when `fields` are not exactly the declared ones."""
+        if fields.keys() != self.placeholders:
+            raise TypeError(f"prompt '{self.name}' takes {sorted(self.placeholders)}, got {sorted(fields)}")
+        return "".join(fields[part] if index % 2 else part for index, part in enumerate(self.parts))
+
+
+@lru_cache(maxsize=32)
+def load_prompt(name: str, language: str = "en") -> Prompt:
+    """Read the template `name` in `language`. Raises `UsageError` listing the templates when there is none, `BadInput` when the file is malformed."""
+    files = [_FOLDER / f"{name}.{language}.txt", _FOLDER / f"{name}.txt"]
+    file = next((file for file in files if re.fullmatch(r"[a-z0-9_-]+", name) and file.is_file()), None)
+    if file is None:
+        known = ", ".join(sorted(found.name.removesuffix(".txt") for found in _FOLDER.glob("*.txt")))
+        raise UsageError(f"there is no prompt '{name}' for language '{language}'", hint=f"available: {known}")
+    content = file.read_text("utf-8")
+    head, separator, body = content.partition("\n---\n")
+    declared = frozenset(head.removeprefix("placeholders:").split())
+    parts = tuple(_PLACEHOLDER.split(body))
+    if not separator or not head.startswith("placeholders:") or frozenset(parts[1::2]) != declared:
+        raise BadInput(f"declares {sorted(declared)} but uses {sorted(set(parts[1::2]))}", where=str(file), line=1)
+    return Prompt(file.name.removesuffix(".txt"), declared, parts, hashlib.sha256(content.encode()).hexdigest()[:16])
+
+
+def pair_prompt(pair: Pair, rulebook: Rulebook, name: str = "short", language: str = "en") -> str:
+    """The text that asks for a verdict on `pair`, ending in a newline.
+
+    `judge` is the full protocol for general models. `short` is the query and the item's fields in lower case, for
+    models that were fine-tuned on the task: they carry the protocol in their weights. Any record with query and item will do.
+    """
+    prompt = load_prompt(name, language)
+    query, item = one_line(pair.query), item_lines(pair.item)
+    if name == "short":
+        return prompt.render(query=query.lower(), item=item.lower())
+    return prompt.render(query=query, item=item, **_rulebook_sections(rulebook, language))
+
+
+def _rulebook_sections(rulebook: Rulebook, language: str) -> dict[str, str]:
+    """The rulebook's lists as text; kept per rulebook content, since every pair of a run needs the same."""
+    key = (rulebook.hash, language)
+    if key not in _sections:
+        zh = language == "zh"
+        rules = []
+        for rule in rulebook.rules:
+            only = f" [{', '.join(sorted(rule.categories))}]" if rule.categories else ""
+            rules.append(f"- {rule.id} (cap {rule.cap}){only}: {rule.text.get(language, rule.text['en'])}")
+        _sections[key] = {
+            "grades": "\n".join(f"- {grade}: {text.get(language, text['en'])}" for grade, text in rulebook.grades.items()),
+            "dimensions": "\n".join(f"- {d.id}: {d.zh if zh else d.text}" for d in rulebook.dimensions.values()),
+            "rules": "\n".join(rules),
+            "sources": ", ".join(SOURCES),
+        }
+    return _sections[key]
