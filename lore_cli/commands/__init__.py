@@ -1,0 +1,1 @@
+"""One file per command: options, one library call, output. The only room that knows click."""

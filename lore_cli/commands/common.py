@@ -1,0 +1,310 @@
+"""What all six commands share: how they start, which options they take, how they end.
+
+An option group is a decorator that adds options and hands the command one object: `inputs`, `output`, `judging`, `run`.
+`entry(cli)` is the console script: it turns errors into one line and an exit code, a closed pipe into success.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lore_cli import __version__, config, errors, stream
+from lore_cli.judges import Judge, JudgeSettings, open_judge
+from lore_cli.ledger import Ledger, Outcome
+from lore_cli.manifest import write_manifest
+from lore_cli.progress import Log
+from lore_cli.records import AnyRecord, Pair, Verdict, row_of
+from lore_cli.rulebook import Rulebook, load_rulebook
+
+SETTINGS = {"auto_envvar_prefix": "LORE", "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+_SECRET = ("api_key",)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where rows come from. `read(kind)` yields checked records; bad rows go by `on_bad`."""
+
+    sources: tuple[str, ...]
+    limit: int | None
+    on_bad: str
+    rejects: stream.Rejects
+
+    def read(self, kind: type[AnyRecord], *, unique: bool = True) -> Iterator[AnyRecord]:
+        yield from stream.read(kind, self.sources, on_bad=self.on_bad, rejects=self.rejects, limit=self.limit, unique=unique)
+        self.rejects.close()
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the rows (images) are relative to: the first file's folder, the working directory for a pipe."""
+        first = self.sources[0] if self.sources else "-"
+        return Path.cwd() if first == "-" else Path(first).resolve().parent
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where rows go."""
+
+    path: str | None
+    format: str | None
+    force: bool
+    resume: bool = False
+    retry_failed: bool = False
+
+    def open(self) -> Any:
+        return stream.open_output(self.path, format=self.format, force=self.force or self.resume or self.retry_failed)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Which judge, under which rulebook; `open()` gives the judge. `default`: the URI when none was given."""
+
+    uri: str
+    rulebook_path: str | None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def settings(self) -> JudgeSettings:
+        return JudgeSettings(rulebook=load_rulebook(self.rulebook_path), **self.options)
+
+    def open(self) -> Judge:
+        return open_judge(self.uri, self.settings)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The command's own circumstances: name, seed, log, and the resolved settings for the manifest."""
+
+    name: str
+    seed: int
+    log: Log
+    settings: dict[str, Any]
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def input_options(function: Any) -> Any:
+    """FILE… --limit --on-bad --rejects → `inputs: Inputs`."""
+
+    @functools.wraps(function)
+    def call(*, files: tuple[str, ...], limit: int | None, on_bad: str, rejects: str | None, **rest: Any) -> Any:
+        return function(inputs=Inputs(files or ("-",), limit, on_bad, stream.Rejects(rejects)), **rest)
+
+    return _options(
+        click.argument("files", nargs=-1, metavar="[FILE]..."),
+        click.option("--limit", type=click.IntRange(min=0), help="Read at most N rows."),
+        click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a bad row: stop with exit 3, or skip it and go on (exit 5)."),
+        click.option("--rejects", metavar="FILE", help="Where skipped rows go, with line, field and reason."),
+    )(call)
+
+
+def output_options(function: Any) -> Any:
+    """--output --format --force → `output: Output`."""
+
+    @functools.wraps(function)
+    def call(*, output: str | None, format: str | None, force: bool, **rest: Any) -> Any:
+        return function(output=Output(output, format, force, rest.pop("resume", False), rest.pop("retry_failed", False)), **rest)
+
+    return _options(
+        click.option("-o", "--output", metavar="FILE", help="Output file; standard output without it."),
+        click.option("--format", type=click.Choice(stream.FORMATS), help="Output format; by default told by the suffix, else jsonl."),
+        click.option("--force", is_flag=True, help="Replace an existing output."),
+    )(call)
+
+
+def resume_options(function: Any) -> Any:
+    """--resume --retry-failed; put it directly below `output_options`, whose `Output` takes them."""
+    return _options(
+        click.option("--resume", is_flag=True, help="Finish what an interrupted run left."),
+        click.option("--retry-failed", is_flag=True, help="Like --resume, and ask again for the rows that failed."),
+    )(function)
+
+
+def rulebook_option(function: Any) -> Any:
+    """--rulebook → `rulebook: Rulebook`."""
+
+    @functools.wraps(function)
+    def call(*, rulebook: str | None, **rest: Any) -> Any:
+        return function(rulebook=load_rulebook(rulebook), **rest)
+
+    return click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it.")(call)
+
+
+def judge_options(default: str | None = None) -> Callable[[Any], Any]:
+    """--judge --rulebook and how a judge is asked → `judging: Judging`."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*, judge: str, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
+            names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency")
+            options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file)}
+            return function(judging=Judging(judge, rulebook, options), run=run, **rest)
+
+        return _options(
+            click.option("--judge", metavar="URI", default=default, required=default is None, help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
+            click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
+            click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable."),
+            click.option("--language", type=click.Choice(["en", "zh"]), default="en", help="Language of the prompts."),
+            click.option("--prompt", default="auto", help="Prompt template; auto takes the one the model was trained with."),
+            click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
+            click.option("--temperature", type=click.FloatRange(min=0), default=1.0, help="Temperature of the draws."),
+            click.option("--soft", is_flag=True, help="Add the probability of each grade (scores)."),
+            click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
+            click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, help="Longest reply."),
+            click.option("--api-key-file", metavar="FILE", help="File with the key for http judges; else LORE_API_KEY."),
+            click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
+            click.option("--concurrency", type=click.IntRange(min=1), default=8, help="Requests in flight (http)."),
+        )(call)
+
+    return decorate
+
+
+def run_options(name: str) -> Callable[[Any], Any]:
+    """--seed --config --quiet --log-json → `run: Run`. `name` as typed, `rair run` for a verb of a group."""
+    path = tuple(name.split())
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*, seed: int, quiet: bool, log_json: bool, config: str | None, **rest: Any) -> Any:
+            context = click.get_current_context()
+            settings = {key: value for key, value in context.params.items() if key not in _SECRET}
+            return function(run=Run(f"lore-{name}", seed, Log(f"lore-{name}", quiet=quiet, json=log_json), settings), **rest)
+
+        def use_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+            if value:
+                known = frozenset(parameter.name or "" for parameter in context.command.params)
+                context.default_map = config.load_config(value, path, known)
+            return value
+
+        return _options(
+            click.option("--seed", type=int, default=0, help="Seed of everything random."),
+            click.option("--config", metavar="FILE", is_eager=True, callback=use_config, help="Settings (TOML); flags and LORE_* variables win over it."),
+            click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+            click.option("--log-json", is_flag=True, help="Log as JSON lines."),
+        )(call)
+
+    return decorate
+
+
+def _api_key(path: str | None) -> str | None:
+    if path is None:
+        return os.environ.get("LORE_API_KEY")
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise errors.Missing(f"{path}: {error.strerror}", hint="check --api-key-file") from error
+
+
+def judge_to_output(
+    inputs: Inputs, output: Output, judging: Judging, run: Run, row: Callable[[Pair, Verdict], dict[str, Any]] = lambda pair, verdict: row_of(verdict)
+) -> int:
+    """Pairs → judge → one row each, through the ledger, with manifest and summary. The exit code: 0, or 5 when some failed."""
+    stream.refuse_existing(output.path, output.force or output.resume or output.retry_failed)
+    judge = judging.open()
+
+    def work(pairs: Iterator[Pair]) -> Iterator[Outcome]:
+        kept: list[Pair] = []
+
+        def remember() -> Iterator[Pair]:
+            for pair in pairs:
+                kept.append(pair)
+                yield pair
+
+        for verdict in judge(remember()):
+            yield Outcome("failed" if verdict.error else "done", row(kept.pop(0), verdict))
+
+    identity = {**judge.identity(), "samples": judging.settings.samples, "soft": judging.settings.soft, "seed": run.seed, "temperature": judging.settings.temperature}
+    return map_to_output(Pair, inputs, output, run, identity, work, "pairs judged")
+
+
+def map_to_output(
+    kind: type[AnyRecord],
+    inputs: Inputs,
+    output: Output,
+    run: Run,
+    identity: dict[str, Any],
+    work: Callable[[Iterator[AnyRecord]], Iterator[Outcome]],
+    what: str,
+    rejected_path: str | None = None,
+    counts: dict[str, Any] | None = None,
+) -> int:
+    """Rows → `work` → rows, resumable, with rejected rows in a file of their own, a manifest and a summary line."""
+    ledger = Ledger(output.path, identity, resume=output.resume, retry_failed=output.retry_failed, force=output.force)
+    complete = False
+    rejected = 0
+    try:
+        with output.open() as writer, _rejected_writer(rejected_path) as reject_writer:
+            for outcome in run.log.track(ledger.map(inputs.read(kind), work), what):
+                if outcome.state != "rejected":
+                    writer.write(outcome.row)
+                elif reject_writer is not None:
+                    reject_writer.write(outcome.row)
+                rejected += outcome.state == "rejected"
+        complete = True
+    finally:
+        ledger.close(complete)
+    total = {"written": writer.count, "failed": ledger.failed, "rejected": rejected, "bad_rows": inputs.rejects.count, "reused": ledger.reused}
+    write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=total | (counts or {}))
+    run.log.say(f"{writer.count} {what}, {ledger.failed} failed, {rejected} rejected, {inputs.rejects.count} bad rows skipped", **total)
+    return errors.EXIT_PARTIAL if ledger.failed or inputs.rejects.count else errors.EXIT_DONE
+
+
+def _rejected_writer(path: str | None) -> Any:
+    return contextlib.nullcontext() if path is None else stream.open_output(path, force=True)
+
+
+def entry(command: click.Command, name: str) -> Callable[[], None]:
+    """The console script of a command."""
+
+    def main() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        sys.exit(_run(command, name))
+
+    return main
+
+
+def _run(command: click.Command, name: str) -> int:
+    try:
+        result = command.main(prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else errors.EXIT_DONE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except errors.LoreError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print(f"{name}: interrupted; nothing half-written was published (--resume continues where the command offers it)", file=sys.stderr)
+        return errors.EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's last flush must not fail either
+        return errors.EXIT_DONE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR):
+            raise
+        hint = "free some space; --resume continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its permissions"
+        print(f"{name}: {error.filename or 'output'}: {error.strerror}; nothing half-written was published\n  next: {hint}", file=sys.stderr)
+        return errors.EXIT_MISSING
+
+
+def version_option(function: Any) -> Any:
+    """--version."""
+    return click.version_option(__version__, package_name="lore-cli")(function)
