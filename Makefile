@@ -1,0 +1,179 @@
+# The LORE lifecycle as a graph of files under runs/. `make` prints this help.
+#
+#   make lifecycle                     everything: environment, simulated market, training, benchmark, report  (about 8 minutes on 2 cores)
+#   make lifecycle PROFILE=full        the same graph with more data and steps                                (up to an hour on 2 cores)
+#   make lifecycle PAIRS=my.parquet    the same graph on your graded pairs (LOG=, CANDIDATES=, KNOWLEDGE= where you have them)
+#   make lifecycle PROFILE=gpu PAIRS=… MODEL=Qwen/Qwen3-4B JUDGE=http://gpu1:8000/v1#qwen3-32b
+#   make test                          create what the tests need and run them
+#   make check                         what CI runs: tests, drift of schemas and docs
+#   make docs                          write schemas/, docs/records.md, docs/commands/ anew
+#   make bench                         speed and memory: benchmarks/
+#   make clean                         remove runs/ (make distclean: .venv too)
+#
+# Every output has OUTPUT.manifest.json beside it, written last. Nothing is rebuilt when nothing changed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+PROFILE ?= default
+SEED ?= 7
+PAIRS ?=
+LIMIT ?=
+RULEBOOK ?= lore_cli/rulebook.toml
+JUDGE ?= rulebook:
+include examples/profiles/$(PROFILE).mk
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/ready
+LORE := $(VENV)/bin/lore-
+
+ifeq ($(PAIRS),)
+  NAME ?= market
+  R := runs/$(NAME)-$(PROFILE)
+  SOURCE := $(R)/market/pairs.jsonl
+  LOG ?= $(R)/market/log.jsonl
+  CANDIDATES ?= $(R)/market/candidates.jsonl
+  KNOWLEDGE ?= $(R)/market/glossary.jsonl
+  SPLIT ?= --where split=test
+  TITLE := LORE lifecycle on a simulated market ($(PROFILE) profile, seed $(SEED))
+  NOTE := All data is simulated: items, photos, queries, traffic and grades come from examples/market.
+else
+  NAME ?= $(basename $(notdir $(firstword $(PAIRS))))
+  R := runs/$(NAME)-$(PROFILE)
+  SOURCE := $(PAIRS)
+  LOG ?= $(R)/pairs.jsonl
+  CANDIDATES ?= $(R)/pairs.jsonl
+  KNOWLEDGE ?=
+  SPLIT ?= --share 0.2
+  TITLE := LORE lifecycle on $(notdir $(PAIRS)) ($(PROFILE) profile, seed $(SEED))
+  NOTE := $(if $(findstring $(R)/pairs.jsonl,$(LOG)),No query log was given: traffic is the number of pairs of each query.,)
+endif
+
+COMMON := --seed $(SEED) --force
+RULES := --rulebook $(RULEBOOK)
+KNOW := $(if $(KNOWLEDGE),--knowledge $(KNOWLEDGE),)
+SYSTEMS := lexical rulebook label-only cot-sft rl student tiered
+REPORTS := $(foreach system,$(SYSTEMS),$(R)/reports/$(system).json)
+
+.PHONY: help lifecycle test check docs bench clean distclean install
+help:
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+lifecycle: $(R)/report.html
+	@$(LORE)rair board $(BOARD)
+	@echo "report: $(R)/report.html"
+
+# ---------------------------------------------------------------- environment
+install: $(READY)
+$(READY): pyproject.toml
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+# A data file whose content did not change keeps its mtime; its manifest is the stamp that make watches.
+$(R)/%.jsonl: $(R)/%.jsonl.manifest.json
+	@test -e $@ || { rm -f $<; $(MAKE) --no-print-directory $<; }
+
+# ---------------------------------------------------------------- data: pairs with captions, benchmark, training rows
+$(R)/market/pairs.jsonl $(R)/market/candidates.jsonl $(R)/market/log.jsonl $(R)/market/glossary.jsonl &: $(wildcard examples/market/*.py) $(RULEBOOK) | $(READY)
+	@mkdir -p $(R)
+	$(PYTHON) examples/market/generate.py -o $(R)/market $(MARKET) $(COMMON)
+
+$(R)/pairs.jsonl.manifest.json: $(SOURCE) | $(READY)
+	@mkdir -p $(R)
+	$(LORE)synth $(SOURCE) --stages visual $(if $(LIMIT),--limit $(LIMIT)) -o $(R)/pairs.jsonl $(COMMON)
+
+$(R)/candidates.jsonl.manifest.json: $(CANDIDATES) | $(READY)
+	$(LORE)synth $(CANDIDATES) --stages visual -o $(R)/candidates.jsonl $(COMMON)
+
+$(R)/bench.manifest.json: $(R)/pairs.jsonl $(RULEBOOK)
+	$(LORE)rair build $< $(SPLIT) $(RULES) $(KNOW) $(BENCH) --rest $(R)/train.jsonl -o $(R)/bench $(COMMON)
+$(R)/train.jsonl.manifest.json: $(R)/bench.manifest.json
+	@test -e $@ && touch $@
+
+# ---------------------------------------------------------------- stage 1: synthesis and fine-tuning
+$(R)/traces.jsonl.manifest.json: $(R)/train.jsonl $(KNOWLEDGE) $(RULEBOOK)
+	$(LORE)synth $< --judge '$(JUDGE)' $(RULES) $(KNOW) --rejected $(R)/rejected.jsonl -o $(R)/traces.jsonl $(COMMON)
+
+$(R)/labels.jsonl.manifest.json: $(R)/train.jsonl $(RULEBOOK)
+	$(LORE)synth $< --layout label-only $(RULES) -o $(R)/labels.jsonl $(COMMON)
+
+$(R)/label-only.manifest.json: $(R)/labels.jsonl
+	$(LORE)sft $< $(BASE) $(SFT_LABEL) $(RULES) -o $(R)/label-only $(COMMON)
+
+$(R)/cot-sft.manifest.json: $(R)/traces.jsonl
+	$(LORE)sft $< $(BASE) $(SFT) $(RULES) -o $(R)/cot-sft $(COMMON)
+
+# ---------------------------------------------------------------- stage 2: reinforcement learning
+$(R)/rl-pairs.jsonl.manifest.json: $(R)/train.jsonl $(R)/cot-sft.manifest.json $(RULEBOOK)
+	$(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON)
+
+$(R)/rl.manifest.json: $(R)/rl-pairs.jsonl
+	$(LORE)rl train $< --model $(R)/cot-sft $(RULES) $(RL) -o $(R)/rl $(COMMON)
+
+# ---------------------------------------------------------------- stage 3: distillation and tiers
+$(R)/soft.jsonl.manifest.json: $(R)/train.jsonl $(R)/rl.manifest.json
+	$(LORE)distill label $< --judge hf:$(R)/rl $(RULES) $(DISTILL_LABEL) -o $(R)/soft.jsonl $(COMMON)
+
+$(R)/student.manifest.json: $(R)/soft.jsonl
+	$(LORE)distill train $< $(RULES) $(DISTILL) -o $(R)/student $(COMMON)
+
+$(R)/plan.json.manifest.json: $(LOG) $(R)/student.manifest.json
+	$(LORE)tier plan $(LOG) $(PLAN) --cache $(R)/cache --student student:$(R)/student --tail hf:$(R)/rl -o $(R)/plan.json $(COMMON)
+
+$(R)/cache.manifest.json: $(R)/plan.json.manifest.json $(R)/candidates.jsonl $(R)/rl.manifest.json $(RULEBOOK)
+	$(LORE)tier refresh --plan $(R)/plan.json --pairs $(R)/candidates.jsonl --judge hf:$(R)/rl $(RULES) --cache $(R)/cache --seed $(SEED)
+
+$(R)/replay.json: $(R)/cache.manifest.json $(R)/bench.manifest.json
+	$(LORE)tier replay $(LOG) --plan $(R)/plan.json --candidates $(R)/candidates.jsonl --gold $(R)/pairs.jsonl $(SPLIT_REPLAY) $(RULES) -o $@ $(COMMON)
+
+# ---------------------------------------------------------------- measuring: one benchmark, one scorer, every system
+JUDGE_lexical := lexical:$(R)/train.jsonl
+JUDGE_rulebook := rulebook:
+JUDGE_label-only := hf:$(R)/label-only
+JUDGE_cot-sft := hf:$(R)/cot-sft
+JUDGE_rl := hf:$(R)/rl
+JUDGE_student := student:$(R)/student
+JUDGE_tiered := tier:$(R)/plan.json
+SAMPLED := label-only cot-sft rl
+
+$(R)/verdicts/lexical.jsonl.manifest.json: $(R)/train.jsonl
+$(R)/verdicts/label-only.jsonl.manifest.json: $(R)/label-only.manifest.json
+$(R)/verdicts/cot-sft.jsonl.manifest.json: $(R)/cot-sft.manifest.json
+$(R)/verdicts/rl.jsonl.manifest.json: $(R)/rl.manifest.json
+$(R)/verdicts/student.jsonl.manifest.json: $(R)/student.manifest.json
+$(R)/verdicts/tiered.jsonl.manifest.json: $(R)/cache.manifest.json
+$(R)/verdicts/%.jsonl.manifest.json: $(R)/bench.manifest.json $(RULEBOOK)
+	$(LORE)rair run $(R)/bench/all.jsonl --judge '$(JUDGE_$*)' $(RULES) $(if $(filter $*,$(SAMPLED)),$(SAMPLES)) -o $(R)/verdicts/$*.jsonl $(COMMON)
+
+$(R)/reports/%.json: $(R)/verdicts/%.jsonl $(R)/bench.manifest.json
+	@mkdir -p $(R)/reports
+	$(LORE)rair score $< --gold $(R)/bench/all.jsonl $(RULES) --json $@ --html $(R)/reports/$*.html $(COMMON)
+
+BOARD = $(foreach system,$(SYSTEMS),$(system)=$(R)/reports/$(system).json) --tier $(R)/replay.json --synth $(R)/traces.jsonl.manifest.json --title '$(TITLE)' --note '$(NOTE)'
+$(R)/report.html: $(REPORTS) $(R)/replay.json $(R)/traces.jsonl
+	$(LORE)rair board $(BOARD) --html $@ --quiet
+
+.PRECIOUS: $(R)/%.jsonl $(R)/verdicts/%.jsonl $(R)/verdicts/%.jsonl.manifest.json
+
+# ---------------------------------------------------------------- tests, docs, benchmarks
+test: $(READY)
+	OMP_WAIT_POLICY=passive $(PYTHON) -m pytest tests
+
+check: test
+	$(PYTHON) -m lore_cli.schema --check
+
+docs: $(READY)
+	$(PYTHON) -m lore_cli.schema
+
+bench: $(READY)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script; done
+
+clean:
+	rm -rf runs
+distclean: clean
+	rm -rf $(VENV)
