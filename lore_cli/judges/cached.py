@@ -1,0 +1,264 @@
+"""`cache:DIR`: verdicts judged ahead of time, looked up by query and item.
+
+    DIR/current -> generations/0007          the generation served; swapped by an atomic rename
+    DIR/generations/0007/verdicts.lmdb       128-bit hash of (normalised query, item id) -> Entry
+    DIR/generations/0007/generation.json     what made it, how many entries
+
+A generation never changes once published, so a reader needs no lock and a writer never disturbs one. The layout, the keys and
+the rule of when an entry is stale are ours; LORE says only that head pairs are judged offline and cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import unicodedata
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from lore_cli.errors import BadInput, Missing, require
+from lore_cli.judges import JudgeSettings
+from lore_cli.records import Item, Pair, Verdict, parse
+from lore_cli.stream import read_json
+
+NORMALISATION = "nfkc-casefold-space"
+FORMAT = 1
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"), " ")
+_ITEM_FIELDS = tuple(name for name in Item.__struct_fields__ if name != "id")
+_FREED_BY_PAIR = ("id", "query", "item_id", "judge", "latency_ms", "tier")
+
+Reason = Literal["hit", "absent", "expired", "item changed", "rulebook changed"]
+
+
+def normalise(query: str) -> str:
+    """A query as the log, the cache and the router compare it: NFKC, case folded, every run of white space one space.
+
+    Works in every script: full-width Latin becomes ASCII, `STRASSE` meets `straße`, U+2028 is a space. Idempotent.
+
+    >>> normalise("  Ｎavy  STRASSE\\u2028Chair ") == normalise("navy straße chair")
+    True
+    """
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", unicodedata.normalize("NFD", query).casefold()).casefold())
+    return " ".join(text.translate(_INVISIBLE).split())
+
+
+def key_of(normalised: str, item_id: str) -> bytes:
+    """The 16-byte key of a pair. The query must be normalised already."""
+    text = f"{normalised}\0{item_id}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def item_hash(item: Item) -> str:
+    """16 hex digits over what a judge can read of an item, price and caption included; a shop's own extra fields are not.
+
+    A picture counts by its path: replace a photo under a new name, or its cached verdicts stay.
+    """
+    content = orjson.dumps([getattr(item, name) for name in _ITEM_FIELDS], option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """16 hex digits over what makes a judge's answers."""
+    return hashlib.blake2b(orjson.dumps(dict(identity), option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A cached verdict and what it rests on. `judged_at`: seconds since 1970. `item`, `judge`, `rulebook`: content hashes at that time."""
+
+    query: str
+    item_id: str
+    verdict: dict[str, Any]
+    item: str
+    judge: str
+    rulebook: str
+    judged_at: int
+
+    def pack(self) -> bytes:
+        return orjson.dumps({name: getattr(self, name) for name in self.__struct_fields__})
+
+    def age_s(self, now: float) -> float:
+        """Seconds since it was judged; 0 when the clock was set back since."""
+        return max(0.0, now - self.judged_at)
+
+    def stale(self, item: str, rulebook: str, now: float, expire_s: float | None) -> Reason:
+        """Why this entry must not be used, or `hit`."""
+        if self.item != item:
+            return "item changed"
+        if self.rulebook != rulebook:
+            return "rulebook changed"
+        if expire_s is not None and self.age_s(now) > expire_s:
+            return "expired"
+        return "hit"
+
+
+def entry_of(verdict: Verdict, query: str, item: str, identity: str, rulebook: str, now: float) -> Entry:
+    """The entry that remembers a verdict; what belongs to the one request (its id, its latency) is dropped."""
+    row = {**msgspec.to_builtins(verdict), "judge": verdict.judge}
+    cached = {name: value for name, value in row.items() if name not in _FREED_BY_PAIR} | {"cached_from": verdict.judge}
+    return Entry(query, verdict.item_id, cached, item, identity, rulebook, int(now))
+
+
+class GenerationInfo(msgspec.Struct, frozen=True):
+    """generation.json: what a generation holds and what made it."""
+
+    format: int
+    number: int
+    entries: int
+    plan: str
+    rulebook: str
+    judge: dict[str, Any]
+    expire_s: float | None
+    created: int
+    judged: int
+    kept: int
+    failed: int = 0
+
+
+class Store:
+    """Read access to one LMDB file of entries. Close it, or let it go: LMDB allows one opening of a file in a process, so `open_store` shares them."""
+
+    def __init__(self, file: Path) -> None:
+        lmdb = require("lmdb", "serve")
+        try:
+            self._environment = lmdb.open(str(file), subdir=False, readonly=True, lock=False, create=False, readahead=False)
+            self._transaction = self._environment.begin(buffers=True)
+        except lmdb.Error as error:
+            raise BadInput(f"not a readable cache file: {error}", where=str(file), hint="lore-tier rollback serves the generation before it") from error
+        self._decode = msgspec.json.Decoder(Entry).decode
+        self.file = file
+
+    def __len__(self) -> int:
+        return int(self._environment.stat()["entries"])
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry under a key. Raises `BadInput` when its bytes are damaged."""
+        value = self._transaction.get(key)
+        return None if value is None else self._entry(value)
+
+    def entries(self) -> Iterator[tuple[bytes, Entry]]:
+        """Every (key, entry), in key order."""
+        for key, value in self._transaction.cursor():
+            yield bytes(key), self._entry(value)
+
+    def _entry(self, value: Any) -> Entry:
+        try:
+            return self._decode(value)
+        except msgspec.DecodeError as error:
+            raise BadInput(f"a damaged entry: {error}", where=str(self.file), hint="lore-tier rollback serves the generation before it") from error
+
+
+_shared: weakref.WeakValueDictionary[tuple[int, int], Store] = weakref.WeakValueDictionary()
+
+
+def open_store(file: Path) -> Store:
+    """The store of a file, shared with whoever holds it open in this process. Raises `Missing` and `BadInput`."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise Missing(f"{file}: {error.strerror}", hint="lore-tier status shows the generations") from error
+    identity = (status.st_dev, status.st_ino)
+    store = _shared.get(identity)
+    if store is None:
+        store = _shared[identity] = Store(file)
+    return store
+
+
+def read_info(folder: Path) -> GenerationInfo:
+    """What a generation's folder says of itself. Raises `Missing` and `BadInput`."""
+    document = read_json(folder / "generation.json", "the description of a cache generation")
+    try:
+        info = msgspec.convert(document, GenerationInfo)
+    except msgspec.ValidationError as error:
+        raise BadInput(str(error), where=str(folder / "generation.json"), hint="lore-tier rollback serves the generation before it") from error
+    if info.format != FORMAT:
+        raise BadInput(f"format {info.format}; this version reads format {FORMAT}", where=str(folder), hint="refresh the cache with this version")
+    return info
+
+
+def open_generation(folder: Path) -> tuple[GenerationInfo, Store]:
+    """A generation checked against its own description. Raises `Missing` and `BadInput`."""
+    info, store = read_info(folder), open_store(folder / "verdicts.lmdb")
+    if len(store) != info.entries:
+        raise BadInput(f"holds {len(store)} entries, its description says {info.entries}", where=str(folder), hint="lore-tier rollback serves the generation before it")
+    return info, store
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look-up found: `entry` only when it may be used; `reason` says why not; `age_s` of what was there."""
+
+    entry: Entry | None
+    reason: Reason
+    age_s: float | None = None
+
+
+class Cache:
+    """The published generation of a cache folder; `follow()` moves to a newer one without dropping a request."""
+
+    def __init__(self, folder: str | Path, rulebook_hash: str, expire_s: float | None = None) -> None:
+        """expire_s: oldest age served; by default what the generation says. Raises `Missing` when nothing is published, `BadInput` when it is damaged."""
+        self.folder = Path(folder)
+        self._rulebook, self._asked_expire_s = rulebook_hash, expire_s
+        self._served = ""
+        if not (self.folder / "current").is_symlink():
+            raise Missing(f"{self.folder}: no published cache generation", hint=f"lore-tier refresh --plan PLAN --pairs FILE --judge URI --cache {self.folder}")
+        self.follow()
+
+    def follow(self) -> None:
+        """Serve the generation that is published now."""
+        served = os.readlink(self.folder / "current")
+        if served != self._served:
+            self.info, self.store = open_generation(self.folder / served)
+            self._served = served
+            self.expire_s = self._asked_expire_s if self._asked_expire_s is not None else self.info.expire_s
+
+    def look_up(self, pair: Pair, now: float) -> Found:
+        """The entry of a pair, if it is there and still holds."""
+        entry = self.store.get(key_of(normalise(pair.query), pair.item.id))
+        if entry is None:
+            return Found(None, "absent")
+        reason = entry.stale(item_hash(pair.item), self._rulebook, now, self.expire_s)
+        return Found(entry if reason == "hit" else None, reason, entry.age_s(now))
+
+
+def verdict_of(entry: Entry, pair: Pair, judge: str, **fields: Any) -> Verdict:
+    """The verdict that answers `pair` from an entry; `fields` are added to its row."""
+    row = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": judge, **entry.verdict, **fields}
+    return parse(Verdict, row)
+
+
+@dataclass
+class CachedJudge:
+    """Answers from the cache alone: what is not there, or no longer holds, is a verdict with `error`."""
+
+    cache: Cache
+    samples: int
+    name: str
+
+    def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
+        for pair in pairs:
+            started = time.perf_counter()
+            found = self.cache.look_up(pair, time.time())
+            spent = {"latency_ms": (time.perf_counter() - started) * 1000}
+            if found.entry is None:
+                error = "not in cache" if found.reason == "absent" else f"not in cache: {found.reason}"
+                yield parse(Verdict, {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name, "error": error, **spent})
+                continue
+            repeated = {"samples": [found.entry.verdict.get("grade")] * self.samples} if self.samples else {}
+            yield verdict_of(found.entry, pair, self.name, **repeated, **spent)
+
+    def identity(self) -> dict[str, str]:
+        info = self.cache.info
+        return {"judge": "cache", "generation": f"{info.number}", "plan": info.plan, "rulebook": info.rulebook, "model": identity_hash(info.judge)}
+
+
+def open(target: str, settings: JudgeSettings) -> CachedJudge:
+    """The judge over a cache folder."""
+    return CachedJudge(Cache(target, settings.rulebook.hash), settings.samples, f"cache:{target}")
