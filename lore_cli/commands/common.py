@@ -12,6 +12,7 @@ import functools
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,7 +221,7 @@ def judge_to_output(
     judge = judging.open()
 
     def work(pairs: Iterator[Pair]) -> Iterator[Outcome]:
-        kept: list[Pair] = []
+        kept: deque[Pair] = deque()
 
         def remember() -> Iterator[Pair]:
             for pair in pairs:
@@ -228,7 +229,7 @@ def judge_to_output(
                 yield pair
 
         for verdict in judge(remember()):
-            yield Outcome("failed" if verdict.error else "done", row(kept.pop(0), verdict))
+            yield Outcome("failed" if verdict.error else "done", row(kept.popleft(), verdict))
 
     identity = {**judge.identity(), "samples": judging.settings.samples, "soft": judging.settings.soft, "seed": run.seed, "temperature": judging.settings.temperature}
     return map_to_output(Pair, inputs, output, run, identity, work, "pairs judged")
