@@ -1,0 +1,172 @@
+"""Text as the deterministic expert reads it: tokens, stems, spelling, longest match of known phrases.
+
+Words of alphabetic scripts are tokens; Chinese and Japanese characters are tokens one by one, so the longest match over known
+surface forms is also the word segmentation. Numbers are tokens in one spelling: `1/2`, `.5` and `0.50` are all `0.5`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, TypeVar
+
+Payload = TypeVar("Payload")
+
+_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_NUMBER = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+[ -]\d+/\d+(?!\d*/)|\d+/\d+|\d*\.?\d+"
+_TOKEN = re.compile(rf"(?P<number>{_NUMBER})|(?P<mark>(?<=\d)\s?[\"”″]|(?<=\d)['’′](?!\w))|(?P<han>[{_HAN}])|(?P<word>(?:(?![{_HAN}])[^\W\d_])+(?:['’](?:(?![{_HAN}])[^\W\d_])+)?)|(?P<gap>[,;:|()\[\]/+!?]|\s[-–—]\s|。|、)")
+_ENTITY = re.compile(r"&(?:amp|quot|apos|lt|gt|nbsp);")
+GAP = ","
+_MARKS = {'"': "in", "”": "in", "″": "in", "'": "ft", "’": "ft", "′": "ft"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text cut into tokens: `words` folded, `stems` without inflection, `spans` into `text` (the normalised form)."""
+
+    text: str
+    words: tuple[str, ...]
+    stems: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def surface(self, start: int, end: int) -> str:
+        """The normalised text from token `start` up to token `end`."""
+        return self.text[self.spans[start][0] : self.spans[end - 1][1]]
+
+
+def normalise(text: str) -> str:
+    """NFKC and case folding: full-width digits, ligatures and capitals in one form."""
+    return unicodedata.normalize("NFKC", _ENTITY.sub(" ", text)).casefold() if not text.isascii() else _ENTITY.sub(" ", text).lower()
+
+
+def tokenise(text: str) -> Tokens:
+    """Cut a text into tokens. Punctuation that separates phrases is the token `,`; an inch or foot mark after a number is `in` or `ft`."""
+    folded = normalise(text)
+    words: list[str] = []
+    spans: list[tuple[int, int]] = []
+    for found in _TOKEN.finditer(folded):
+        kind, word = found.lastgroup, found.group()
+        if kind == "number":
+            word = number_text(word)
+        elif kind == "mark":
+            word = _MARKS[word.strip()]
+        elif kind == "gap":
+            word = GAP
+        elif kind == "word" and "’" in word:
+            word = word.replace("’", "'")
+        words.append(word)
+        spans.append(found.span())
+    return Tokens(folded, tuple(words), tuple(map(stem, words)), tuple(spans))
+
+
+@lru_cache(maxsize=65_536)
+def number_text(text: str) -> str:
+    """A number in one spelling: `'1-1/2' -> '1.5'`, `'8,000' -> '8000'`. What is no finite number stays as it is."""
+    try:
+        if "/" in text:
+            parts = re.split(r"[ -]", text)
+            top, bottom = parts[-1].split("/")
+            value = (float(parts[0]) if len(parts) == 2 else 0.0) + float(top) / float(bottom)
+        else:
+            value = float(text.replace(",", ""))
+    except (ZeroDivisionError, ValueError):
+        return text
+    return f"{value:.10g}"
+
+
+def is_number(word: str) -> bool:
+    """Whether a token is a number."""
+    return word[:1].isdigit()
+
+
+def is_han(word: str) -> bool:
+    """Whether a token is a Chinese or Japanese character."""
+    return "\u3040" <= word[:1] <= "\u30ff" or "\u3400" <= word[:1] <= "\u9fff" or "\uf900" <= word[:1] <= "\ufaff"
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """A word without possessive and plural: `women's -> women`, `dresses -> dress`, `batteries -> battery`, `sofas -> sofa`."""
+    word = word.removesuffix("'s")
+    if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zzes")):
+        return word[:-2]
+    return word[:-1]
+
+
+class Phrases(Generic[Payload]):
+    """Surface forms with what they stand for; `longest` finds the longest that starts at a token. Plural forms match too."""
+
+    def __init__(self, forms: Iterable[tuple[str, Payload]] | Mapping[str, Payload]) -> None:
+        """Forms given earlier win over later ones that read the same."""
+        self._by_first: dict[str, list[tuple[int, tuple[str, ...], Payload]]] = {}
+        seen: set[tuple[str, ...]] = set()
+        for form, payload in forms.items() if isinstance(forms, Mapping) else forms:
+            stems = tuple(word for word in tokenise(form).stems if word != GAP)
+            if stems and stems not in seen:
+                seen.add(stems)
+                self._by_first.setdefault(stems[0], []).append((len(stems), stems, payload))
+        for entries in self._by_first.values():
+            entries.sort(key=lambda entry: -entry[0])
+
+    def longest(self, stems: Sequence[str], start: int) -> tuple[int, Payload] | None:
+        """(number of tokens, payload) of the longest form that begins at `start`, or None."""
+        for length, form, payload in self._by_first.get(stems[start], ()):
+            if length == 1 or stems[start : start + length] == form:
+                return length, payload
+        return None
+
+    def words(self) -> set[str]:
+        """Every token of every form."""
+        return {word for entries in self._by_first.values() for _, form, _ in entries for word in form}
+
+
+def near(left: str, right: str) -> bool:
+    """Whether two words are within one insertion, deletion, substitution or swap of neighbours (Damerau-Levenshtein distance at most 1)."""
+    if left == right:
+        return True
+    if abs(len(left) - len(right)) > 1:
+        return False
+    if len(left) > len(right):
+        left, right = right, left
+    start = 0
+    while start < len(left) and left[start] == right[start]:
+        start += 1
+    rest_left, rest_right = left[start:], right[start:]
+    if len(left) < len(right):
+        return rest_left == rest_right[1:]
+    return rest_left[1:] == rest_right[1:] or (rest_left[:2] == rest_right[1::-1] and rest_left[2:] == rest_right[2:])
+
+
+class Speller:
+    """Mends words one edit away from a known word of at least five letters.
+
+    A wrong first letter is never assumed, and a substitution only in words of six letters or more [ours]: `short` is not `shirt`,
+    `table` is not `cable`. Words in `never` are left alone.
+    """
+
+    def __init__(self, known: Iterable[str], never: Iterable[str] = ()) -> None:
+        self._known = frozenset(known)
+        self._never = frozenset(never)
+        self._by_start: dict[tuple[str, int], list[str]] = {}
+        for word in sorted(word for word in self._known if len(word) >= 5 and word.isalpha()):
+            for length in (len(word) - 1, len(word), len(word) + 1):
+                self._by_start.setdefault((word[0], length), []).append(word)
+
+    def mend(self, word: str) -> str:
+        """The known word that is meant, or the word itself. Of several candidates the first in alphabetical order wins."""
+        if len(word) < 5 or word in self._known or word in self._never or not word.isalpha():
+            return word
+        for known in self._by_start.get((word[0], len(word)), ()):
+            if near(word, known) and not (len(known) == len(word) and len(word) < 6 and sorted(known) != sorted(word)):
+                return known
+        return word
