@@ -9,6 +9,7 @@ in `route`, why it was answered where it was.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ def beside(plan_path: str | Path, uri: str) -> str:
     scheme, _, target = uri.partition(":")
     if scheme in ("http", "https", "rulebook") or not target or Path(target).is_absolute():
         return uri
-    resolved = Path(plan_path).resolve().parent / target
+    resolved = Path(os.path.normpath(Path(plan_path).resolve().parent / target))
     if scheme in ("hf", "vllm") and not resolved.exists():
         return uri
     return f"{scheme}:{resolved}"
