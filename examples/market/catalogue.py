@@ -102,8 +102,14 @@ def near_values(shop: Shop, dimension: str, value: str) -> tuple[str, ...]:
 def _concepts(shop: Shop, product: ProductClass, split: str, count: int, rng: random.Random) -> Iterable[Concept]:
     wanted = [term for term in shop.terms if product.name in term.categories]
     held_out = [combination for combination in sorted(shop.held_out) if combination[0] == product.name]
+    decks = {dim: rng.sample(_allowed(shop, product, dim, split), k=len(_allowed(shop, product, dim, split))) for dim in HELD_OUT_DIMENSIONS if dim in product.dims}
     for number in range(count):
-        profile = {dim: values_of(_allowed_value(shop, product, dim, split, rng)) for dim in product.dims if dim in VISIBLE or rng.random() < 0.78}
+        profile: Truth = {}
+        for dim in product.dims:
+            if dim not in VISIBLE and rng.random() > 0.78:
+                continue
+            even = dim in decks and rng.random() < 0.6  # goes round the values, so that rare ones are sold as well
+            profile[dim] = values_of(decks[dim][number % len(decks[dim])] if even else weighted(rng, _allowed(shop, product, dim, split)))
         profile["brand"] = (rng.choice(shop.brands[product.group]),)
         unseen = split == "test" and bool(held_out) and rng.random() < 0.22
         if unseen:
@@ -136,17 +142,15 @@ def _product(shop: Shop, product: ProductClass, concept: Concept, split: str, id
     return Product(identity, product.name, truth, told, row)
 
 
-def _allowed_value(shop: Shop, product: ProductClass, dimension: str, split: str, rng: random.Random) -> str:
-    while True:
-        value = weighted(rng, product.dims[dimension])
-        if split == "test" or (product.name, dimension, value) not in shop.held_out:
-            return value
+def _allowed(shop: Shop, product: ProductClass, dimension: str, split: str) -> tuple[str, ...]:
+    values = product.dims[dimension]
+    return values if split == "test" else tuple(value for value in values if (product.name, dimension, value) not in shop.held_out)
 
 
 def _other_value(shop: Shop, product: ProductClass, dimension: str, values: tuple[str, ...], split: str, rng: random.Random) -> str:
     near = near_values(shop, dimension, values[0]) if dimension in HELD_OUT_DIMENSIONS else ()
     near = tuple(value for value in near if (product.name, dimension, value) not in shop.held_out or split == "test")
-    return rng.choice(near) if near and rng.random() < 0.55 else _allowed_value(shop, product, dimension, split, rng)
+    return rng.choice(near) if near and rng.random() < 0.55 else weighted(rng, _allowed(shop, product, dimension, split))
 
 
 def _listing(shop: Shop, product: ProductClass, truth: Truth, identity: str, rng: random.Random) -> tuple[dict[str, Any], frozenset[str]]:
