@@ -1,0 +1,180 @@
+"""Align a fine-tuned model with human grades: GRPO with verifiable rewards, through TRL.
+
+The paper (§ stage 2) aligns by RL so that pass@1 moves toward pass@8; the settings follow its sister work where known (group-relative
+advantages, temperature near 1, clip 0.2, KL 0.02 to the SFT model, rate 1e-6). Ours:
+1. rewards: human grade, format and rule adherence (train/rewards.py);
+2. prompts come from `lore-rl select`, whose band leaves out pairs that are always or never right: their groups have no gradient;
+3. a model of a few million parameters needs a rate some hundred times higher than a large one to move at all;
+4. the run may be ended by the clock, and the learning rate falls with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from lore_cli.answer import Layout
+from lore_cli.errors import BadInput
+from lore_cli.prompts import pair_prompt
+from lore_cli.records import Pair
+from lore_cli.rulebook import Rulebook
+from lore_cli.stream import write_bytes_atomic
+from lore_cli.train import rewards
+
+_SMALL = 50_000_000  # parameters; under it the rate of small models is the default
+RATES = {"small": 2e-4, "large": 1e-6}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size."""
+
+    generations: int = 8
+    prompts_per_step: int = 8
+    temperature: float = 1.0
+    rate: float | None = None
+    kl: float = 0.02
+    clip: float = 0.2
+    max_steps: int = 200
+    max_seconds: float | None = None
+    max_new_tokens: int = 128
+    loss: str = "dapo"
+    seed: int = 0
+
+
+def default_rate(model: Any) -> float:
+    """2e-4 under 50M parameters, else 1e-6."""
+    return RATES["small" if sum(weight.numel() for weight in model.parameters()) < _SMALL else "large"]
+
+
+def train(
+    pairs: Sequence[Pair], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path
+) -> dict[str, float]:
+    """Train from the model in `base`, write the aligned model and `metrics.jsonl` to `folder`; returns the summary of the run.
+
+    Raises `BadInput` without graded pairs. Buffers its prompts.
+    """
+    graded = [pair for pair in pairs if pair.grade is not None]
+    if not graded:
+        raise BadInput("no pair has a human grade: there is nothing to align with", hint="give pairs with `grade`, for example from lore-rl select")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.padding_side = "left"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32 if not torch.cuda.is_available() else torch.bfloat16)
+    rate = settings.rate if settings.rate is not None else default_rate(model)
+    rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "human": pair.grade} for pair in graded])
+    clock = _Clock(settings.max_seconds, settings.max_steps, rate)
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=_reward(rulebook, layout, weights),
+        args=_config(settings, rate, folder),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        callbacks=[clock],
+    )
+    started = time.monotonic()
+    trainer.train()
+    summary = {"steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 1), "rate": rate, "pairs": len(graded)}
+    trainer.model.generation_config.temperature = None
+    trainer.model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_bytes_atomic(folder / "metrics.jsonl", _metrics(trainer.state.log_history))
+    return summary | _closing(trainer.state.log_history)
+
+
+def _reward(rulebook: Rulebook, layout: Layout, weights: Mapping[str, float]) -> Any:
+    """TRL's reward function: one number per completion; each part is logged as `reward/PART`."""
+
+    def verifiable(prompts: list[str], completions: list[str], human: list[str], log_metric: Any = None, **_: Any) -> list[float]:
+        parts = [rewards.reward_parts(text, grade, rulebook, layout) for text, grade in zip(completions, human, strict=True)]  # type: ignore[arg-type]
+        if log_metric is not None:
+            for name in rewards.WEIGHTS:
+                log_metric(f"reward/{name}", sum(part[name] for part in parts) / len(parts))
+        return [rewards.total(part, weights) for part in parts]
+
+    return verifiable
+
+
+def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
+    on_gpu = torch.cuda.is_available()
+    return GRPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=settings.generations * settings.prompts_per_step,
+        num_generations=settings.generations,
+        temperature=settings.temperature,
+        max_completion_length=settings.max_new_tokens,
+        learning_rate=rate,
+        lr_scheduler_type="constant",
+        optim="adamw_torch",
+        max_grad_norm=1.0,
+        beta=settings.kl,
+        epsilon=settings.clip,
+        loss_type=settings.loss,
+        max_steps=settings.max_steps,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
+        gradient_checkpointing=on_gpu,
+        dataloader_pin_memory=on_gpu,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        shuffle_dataset=True,
+        log_completions=False,
+    )
+
+
+class _Clock(TrainerCallback):
+    """Lets the rate fall linearly to a tenth over the run, by whichever of steps and seconds is nearer its end, and stops at the limit."""
+
+    def __init__(self, max_seconds: float | None, max_steps: int, rate: float) -> None:
+        self._limit, self._steps, self._rate, self._started = max_seconds, max_steps, rate, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._started = time.monotonic()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+        done = max(state.global_step / self._steps, (time.monotonic() - self._started) / self._limit if self._limit else 0.0)
+        for group in optimizer.param_groups:
+            group["lr"] = self._rate * (1 - 0.9 * min(done, 1.0))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._limit and time.monotonic() - self._started >= self._limit:
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        for name in ("loss", "reward"):
+            if logs and name in logs and logs[name] != logs[name]:
+                raise BadInput(f"{name} is not a number at step {state.global_step}", hint="lower --rate; the model before is untouched")
+
+
+def _metrics(history: list[dict[str, float]]) -> bytes:
+    import orjson
+
+    return b"".join(orjson.dumps(row) + b"\n" for row in history)
+
+
+def _closing(history: list[dict[str, float]]) -> dict[str, float]:
+    """Mean reward, share of groups without spread, KL and length over the first and last fifth of the run."""
+    steps = [row for row in history if "reward" in row]
+    if not steps:
+        return {}
+    fifth = max(1, len(steps) // 5)
+    names = {"reward": "reward", "reward_std": "reward_std", "frac_reward_zero_std": "groups_without_spread", "kl": "kl", "completions/mean_length": "length"}
+    closing = {}
+    for name, short in names.items():
+        for when, part in (("first", steps[:fifth]), ("last", steps[-fifth:])):
+            values = [float(row[name]) for row in part if name in row]
+            if values:
+                closing[f"{short}_{when}"] = round(sum(values) / len(values), 4)
+    return closing
