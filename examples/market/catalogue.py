@@ -111,7 +111,7 @@ def _concepts(shop: Shop, product: ProductClass, split: str, count: int, rng: ra
             even = dim in decks and rng.random() < 0.6  # goes round the values, so that rare ones are sold as well
             profile[dim] = values_of(decks[dim][number % len(decks[dim])] if even else weighted(rng, _allowed(shop, product, dim, split)))
         profile["brand"] = (rng.choice(shop.brands[product.group]),)
-        unseen = split == "test" and bool(held_out) and rng.random() < 0.22
+        unseen = split == "test" and bool(held_out) and number % 4 == 1
         if unseen:
             _, dimension, value = rng.choice(held_out)
             profile[dimension] = (value,)

@@ -38,12 +38,12 @@ Row = dict[str, object]
 @click.option("--items", default=3000, show_default=True, type=click.IntRange(60), help="products in the catalogue")
 @click.option("--queries", default=3200, show_default=True, type=click.IntRange(20), help="distinct queries")
 @click.option("--pairs-per-query", default=14, show_default=True, type=click.IntRange(4), help="products shown per training query; test queries show 2 more")
-@click.option("--small", is_flag=True, help="eight classes, 64 products, 40 queries, 8 pairs each: for tests")
+@click.option("--small", is_flag=True, help="five classes, 80 products, 40 queries, 6 to 8 pairs each: for tests")
 @click.option("--force", is_flag=True, help="replace an existing directory")
 def main(output: str, seed: int, items: int, queries: int, pairs_per_query: int, small: bool, force: bool) -> None:
     try:
         if small:
-            items, queries, pairs_per_query = 64, 40, 8
+            items, queries, pairs_per_query = 80, 40, 6
         Path(output).resolve().parent.mkdir(parents=True, exist_ok=True)
         with output_directory(output, force=force) as folder:
             counts = generate(folder, load_shop(seed, small), seed, items, queries, pairs_per_query, 0.3 if small else TEST_QUERIES, 0.4 if small else TEST_ITEMS)

@@ -47,7 +47,7 @@ class Shelf:
         self._codes: dict[str, tuple[list[tuple[str, ...] | None], np.ndarray]] = {}
 
     def show(self, query: Query, count: int) -> list[Shown]:
-        """`count` products (fewer on a small shelf) in the lexical order of a simple engine, chosen so that all pairs together keep to MIX."""
+        """`count` products (fewer when the rest would all have one grade) in the lexical order of a simple engine, chosen so that all pairs together keep to MIX."""
         states, grades = self._judge(query.needs)
         related = self._related(query.needs[0].value)
         conflict = STATES.index("conflict")
@@ -57,9 +57,11 @@ class Shelf:
         closeness = np.where(near, 1.0, np.where(touching, 0.45, 0.15))
         buckets = {grade: self._bucket(np.flatnonzero(grades == place), closeness, count) for place, grade in enumerate(GRADES)}
         used: Counter[Grade] = Counter()
-        while len(chosen) < count and any(buckets.values()):
+        while len(chosen) < count:
+            open_grades = [grade for grade in GRADES if buckets[grade] and used[grade] < MOST * count]
+            if not open_grades:
+                break
             total = sum(self.given.values()) + 1
-            open_grades = [grade for grade in GRADES if buckets[grade] and used[grade] < MOST * count] or [grade for grade in GRADES if buckets[grade]]
             grade = max(open_grades, key=lambda name: (MIX[name] * total - self.given[name]) / MIX[name] + self.random.random() * count)
             chosen.append(buckets[grade].pop())
             self.given[grade] += 1
@@ -93,8 +95,11 @@ class Shelf:
         return self._codes[dimension]
 
     def _related(self, category: str) -> list[str]:
+        """Categories a shopper or an engine could take for this one: near ones, and accessories of it or of what it is a kind of, either way round."""
         accessories = self.shop.rulebook.table("category").accessories
-        return [*near_values(self.shop, "category", category), *accessories.get(category, ()), *(main for main, parts in accessories.items() if category in parts)]
+        near = near_values(self.shop, "category", category)
+        parts = {part for main in (category, *near) for part in accessories.get(main, ())}
+        return [*near, *sorted(parts), *(main for main, its in accessories.items() if category in its)]
 
     def _shown(self, query: Query, place: int, states: tuple[State, ...]) -> Shown:
         product = self.products[place]

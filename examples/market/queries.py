@@ -117,7 +117,9 @@ def _needs(shop: Shop, product: ProductClass, concept: Concept, have: set[str], 
 
 
 def _untranslatable(dimension: str, concept: Concept) -> bool:
-    return dimension == "size-specification" and concept.profile[dimension][0].split()[1] in ("seater", "person")
+    """Whether a Chinese query cannot name this: seats and persons have no Chinese unit, and a cover's `armchair` would read as the product."""
+    counted = dimension == "size-specification" and concept.profile[dimension][0].split()[1] in ("seater", "person")
+    return counted or (dimension == "compatibility" and concept.category == "sofa cover")
 
 
 def _is_held_out(shop: Shop, concept: Concept, dimension: str) -> bool:
@@ -155,6 +157,7 @@ def _english(shop: Shop, needs: tuple[Need, ...], term: Term | None, knowledge: 
         front.insert(rng.randint(0, len(front)), term.term)
         noun = [] if term.implied and rng.random() < 0.5 else noun
     rng.shuffle(after)
+    after.sort(key=lambda phrase: phrase.startswith(("under ", "over ")))  # a limit stands last: "under 100 v-neck" could be read as volts
     filler = [rng.choice(("best", "new", "buy", "a"))] if rng.random() < 0.06 else []
     return " ".join(filler + front + noun + after)
 
@@ -186,7 +189,8 @@ def _chinese(needs: tuple[Need, ...], term: Term | None, rng: random.Random) -> 
     if not (term and term.implied and rng.random() < 0.5):
         words.insert(0 if rng.random() < 0.15 and not term else len(words), noun)
     text = " ".join(words + tail)
-    return BETWEEN_CHINESE.sub("", text) if rng.random() < 0.3 else text
+    joined = rng.random() < 0.3 and "不要" not in text
+    return BETWEEN_CHINESE.sub("", text) if joined else text
 
 
 def _misspell(text: str, protected: set[str], rng: random.Random) -> str:

@@ -45,7 +45,6 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 BACKGROUND = (216, 215, 212)
 ACCENT_DARK, ACCENT_LIGHT = (70, 70, 72), (244, 244, 242)
 NOISE = 3  # grey levels, either way
-TEXTURES = 16
 
 
 def picture(product: Product, seed: int) -> bytes:
@@ -58,9 +57,10 @@ def picture(product: Product, seed: int) -> bytes:
     base = np.array(PALETTE[truth["colour"][0]], dtype=np.float32)
     accent = np.array(ACCENT_DARK if base.mean() > 140 else ACCENT_LIGHT, dtype=np.float32)
     stamp = _pattern(truth["pattern"][0], rng.randrange(4))[..., None]
+    grain = np.roll(_texture(seed), (rng.randrange(SIZE), rng.randrange(SIZE)), (0, 1))
     surface = (base * (1 - stamp) + accent * stamp) * shade[..., None]
     ground = np.array(BACKGROUND, dtype=np.float32) * shadow[..., None]
-    pixels = ground * (1 - mask[..., None]) + surface * mask[..., None] + _texture(seed, rng.randrange(TEXTURES))[..., None]
+    pixels = ground * (1 - mask[..., None]) + surface * mask[..., None] + grain[..., None]
     buffer = io.BytesIO()
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -105,6 +105,7 @@ def _discs(x: Any, y: Any, step: int, radius: float) -> Any:
     return across**2 + (y % step - step / 2) ** 2 < radius**2
 
 
-@lru_cache(maxsize=TEXTURES)
-def _texture(seed: int, number: int) -> Any:
-    return np.random.default_rng([seed, number]).integers(-NOISE, NOISE + 1, (SIZE, SIZE)).astype(np.float32)
+@lru_cache(maxsize=1)
+def _texture(seed: int) -> Any:
+    """The noise that every picture shifts to a place of its own."""
+    return np.random.default_rng(seed).integers(-NOISE, NOISE + 1, (SIZE, SIZE)).astype(np.float32)

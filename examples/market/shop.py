@@ -14,7 +14,7 @@ from lore_cli.records import Need
 from lore_cli.rulebook import Rulebook, load_rulebook
 
 CJK = re.compile(r"[\u3400-\u9fff]")
-SMALL_CLASSES = ("sofa", "sofa bed", "futon", "tumbler", "dress", "lipstick", "phone case", "serum")
+SMALL_CLASSES = ("sofa bed", "sofa cover", "dress", "lipstick", "serum")
 HELD_OUT_DIMENSIONS = ("colour", "pattern", "material")
 
 
@@ -58,7 +58,7 @@ class Shop:
 
 
 def load_shop(seed: int, small: bool = False) -> Shop:
-    """Read shop.toml. `small` keeps a few classes, those of one accessory and one near class among them."""
+    """Read shop.toml. `small` keeps a few classes, an accessory among them."""
     data = tomllib.loads(Path(__file__).with_name("shop.toml").read_text(encoding="utf-8"))
     names = SMALL_CLASSES if small else tuple(data["classes"])
     classes = {name: _product_class(name, data["classes"][name]) for name in names}
