@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from lore_cli.errors import BadInput, Missing
-from lore_cli.path.text import Phrases, Speller, is_number, stem
+from lore_cli.path.text import Phrases, Speller, is_number, stem, tokenise
 from lore_cli.records import Need
 from lore_cli.rulebook import Rulebook
 
@@ -128,6 +128,6 @@ def compose(head: str, target: str, rulebook: Rulebook) -> str | None:
     owners = [target, *sorted(parent for parent, kinds in table.kinds.items() if target in kinds)]
     for owner in owners:
         for accessory in sorted(table.accessories.get(owner, ())):
-            if any(stem(form.split()[-1]) == head for form in table.surfaces(accessory)):
+            if any(tokenise(form).stems[-1] == head for form in table.surfaces(accessory)):
                 return accessory
     return None

@@ -42,7 +42,8 @@ class Tokens:
 
 def normalise(text: str) -> str:
     """NFKC and case folding: full-width digits, ligatures and capitals in one form."""
-    return unicodedata.normalize("NFKC", _ENTITY.sub(" ", text)).casefold() if not text.isascii() else _ENTITY.sub(" ", text).lower()
+    plain = _ENTITY.sub(" ", text)
+    return plain.lower() if plain.isascii() else unicodedata.normalize("NFKC", plain).casefold().replace("⁄", "/")
 
 
 def tokenise(text: str) -> Tokens:

@@ -1,0 +1,254 @@
+"""Path following: each need held against what the item says, attribute by attribute.
+
+Where a table lists both values the rulebook compares them; a measurement is compared in its unit; anything else is looked for word by
+word [ours]. What the item's own fields and title say comes before its caption, that before its description. `unknown` means that the
+item is silent; every other state names what was found and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from lore_cli.answer import clean_value, need_text
+from lore_cli.path.evidence import TRUST, Found, View, view_of
+from lore_cli.path.knowledge import Vocabulary, vocabulary
+from lore_cli.path.measures import measures
+from lore_cli.path.text import GAP, is_number, near, tokenise
+from lore_cli.records import Item, Match, Need, Source, State
+from lore_cli.rulebook import Rulebook
+from lore_cli.values import compare_quantity
+
+SEVERAL = frozenset({"function-effect", "ingredient-component", "occasion-scene", "ip-theme", "compatibility"})
+"""Dimensions in which an item may have many values at once: another value in its title contradicts nothing."""
+
+_ORDER: dict[State, int] = {"exact": 0, "close": 1, "conflict": 2}
+Answer = tuple[State, Found | None]
+_SILENT: Answer = ("unknown", None)
+
+
+def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook) -> tuple[Match, ...]:
+    """One match per need, in the order of the needs."""
+    known = vocabulary(rulebook)
+    view = view_of(item, known)
+    return tuple(_match(need, item, view, known) for need in needs)
+
+
+def _match(need: Need, item: Item, view: View, known: Vocabulary) -> Match:
+    state, found = _answer(need, item, view, known)
+    if found is None:
+        return Match(need.attribute, need_text(need), state)
+    return Match(need.attribute, need_text(need), state, clean_value(found.surface), found.source)
+
+
+def _answer(need: Need, item: Item, view: View, known: Vocabulary) -> Answer:
+    if need.attribute == "price-condition":
+        return _price(need, item, known)
+    if need.negated:
+        return _excluded(need, view, known)
+    if need.attribute == "category":
+        return _category(need, view, known)
+    if need.attribute == "brand":
+        return _brand(need, item, view, known)
+    if need.attribute == "compatibility":
+        return _fit(need, view, known)
+    if need.attribute in ("size-specification", "quantity-package") and _wanted(need.value, known):
+        return _measured(need, view, known)
+    return _valued(need, view, known)
+
+
+def _best(need: Need, candidates: Iterable[Found], known: Vocabulary) -> Answer:
+    """The best state among the most trusted candidates; silent without any."""
+    candidates = list(candidates)
+    if not candidates:
+        return _SILENT
+    trust = min(TRUST[found.source] for found in candidates)
+    answers = [(_compared(need, found, known), found) for found in candidates if TRUST[found.source] == trust]
+    return min(answers, key=lambda answer: (_ORDER[answer[0]], not answer[1].dedicated))
+
+
+def _compared(need: Need, found: Found, known: Vocabulary) -> State:
+    return known.rulebook.compare(need.attribute, need.value, found.value)
+
+
+def _valued(need: Need, view: View, known: Vocabulary) -> Answer:
+    candidates = view.found.get(need.attribute, ())
+    state, found = _best(need, candidates, known)
+    if state in ("exact", "close"):
+        return state, found
+    spoken = _spoken(need.value, view)
+    if spoken and spoken[0] == "exact" and (found is None or not _is_listed(need, known)):
+        return spoken
+    if state == "conflict" and found is not None and (found.dedicated or need.attribute not in SEVERAL) and _may_conflict(need, known):
+        return state, found
+    return spoken if spoken and not _is_listed(need, known) else _SILENT
+
+
+def _is_listed(need: Need, known: Vocabulary) -> bool:
+    return need.value in known.rulebook.table(need.attribute).canonical
+
+
+def _may_conflict(need: Need, known: Vocabulary) -> bool:
+    """A function in the shopper's own words cannot be contradicted, only left unconfirmed."""
+    return need.attribute != "function-effect" or _is_listed(need, known)
+
+
+def _excluded(need: Need, view: View, known: Vocabulary) -> Answer:
+    """An excluded value that is present conflicts; exact when the item is known to have another; else unknown."""
+    if need.attribute == "category":
+        candidates: Sequence[Found] = view.heads
+    elif need.attribute == "compatibility":
+        candidates = view.fits
+    else:
+        candidates = view.found.get(need.attribute, ())
+    for found in candidates:
+        if known.rulebook.compare(need.attribute, need.value, found.value, negated=True) == "conflict":
+            return "conflict", found
+    spoken = _spoken(need.value, view)
+    if spoken and spoken[0] == "exact" and not _is_listed(need, known):
+        return "conflict", spoken[1]
+    if candidates and (need.attribute not in SEVERAL or candidates[0].dedicated):
+        return "exact", candidates[0]
+    return _SILENT
+
+
+def _category(need: Need, view: View, known: Vocabulary) -> Answer:
+    table = known.rulebook.table("category")
+    for found in view.heads:
+        if found.value in table.accessories.get(need.value, ()) or need.value in table.accessories.get(found.value, ()):
+            return "conflict", found
+    state, found = _best(need, view.heads, known)
+    if state in ("exact", "close"):
+        return state, found
+    spoken = _spoken(need.value, view, need_head=True)
+    if found is not None and _is_listed(need, known):
+        return "conflict", found
+    if spoken:
+        return spoken
+    return ("conflict", found) if found is not None else _SILENT
+
+
+def _brand(need: Need, item: Item, view: View, known: Vocabulary) -> Answer:
+    own = [Found(item.brand, item.brand, "brand", True)] if item.brand and item.brand.strip() else []
+    candidates = own or [found for found in view.found.get("brand", ()) if found.dedicated]
+    for found in candidates:
+        if _compared(need, found, known) == "exact" or _same_words(need.value, found.value):
+            return "exact", found
+    spoken = _spoken(need.value, view)
+    if spoken and spoken[0] == "exact":
+        return spoken
+    return ("conflict", candidates[0]) if candidates else _SILENT
+
+
+@lru_cache(maxsize=16_384)
+def _same_words(left: str, right: str) -> bool:
+    """Whether all words of one text are among the other's: `bosch` and `Bosch Professional`."""
+    words, others = set(tokenise(left).stems) - {GAP}, set(tokenise(right).stems) - {GAP}
+    return bool(words and others) and (words <= others or others <= words)
+
+
+def _fit(need: Need, view: View, known: Vocabulary) -> Answer:
+    """Fits what was named, or everything: exact. Names another thing it fits: conflict. A broader or narrower product: as categories compare."""
+    best: Answer = _SILENT
+    for found in view.fits:
+        universal = any(known.is_in("universal", word) for word in tokenise(found.value).stems)
+        if universal or _same_words(need.value, found.value):
+            return "exact", found
+        state = known.rulebook.compare("category", need.value, found.value)
+        if best[1] is None or _ORDER[state] < _ORDER[best[0]]:
+            best = state, found
+    spoken = _spoken(need.value, view)
+    if best[0] in ("exact", "close"):
+        return best
+    if spoken and spoken[0] == "exact":
+        return spoken
+    return best
+
+
+def _measured(need: Need, view: View, known: Vocabulary) -> Answer:
+    """A needed measurement against those of its kind; a bare number is met by the same number in any unit, else unconfirmed."""
+    wanted = _wanted(need.value, known)[0]
+    for trust in (0, 1, 2):
+        own = [(measure, source) for measure, source in view.sizes if TRUST[source] == trust]
+        same = next(((measure, source) for measure, source in own if measure.number == wanted[2] and (not wanted[0] or not measure.kind)), None)
+        compared = compare_quantity((wanted[0], wanted[1]), [(measure.kind, measure.amount) for measure, _ in own]) if wanted[0] else None
+        if compared and (compared[0] != "conflict" or not same):
+            measure, source = own[compared[1]]
+            return compared[0], Found(measure.surface, measure.surface, source)
+        if same:
+            return "exact", Found(same[0].surface, same[0].surface, same[1])
+    return _SILENT
+
+
+@lru_cache(maxsize=16_384)
+def _wanted_in(value: str, key: str) -> tuple[tuple[str, float, str], ...]:
+    return tuple((measure.kind, measure.amount, measure.number) for measure in measures(tokenise(value), _VOCABULARIES[key]))
+
+
+_VOCABULARIES: dict[str, Vocabulary] = {}
+
+
+def _wanted(value: str, known: Vocabulary) -> tuple[tuple[str, float, str], ...]:
+    _VOCABULARIES[known.rulebook.hash] = known
+    return _wanted_in(value, known.rulebook.hash)
+
+
+def _price(need: Need, item: Item, known: Vocabulary) -> Answer:
+    """`under 40` holds up to and including 40, `over 40` from 40 on; negated the reverse. Without a price, or for another form of need: unknown."""
+    tokens = tokenise(need.value)
+    number = next((float(word) for word in tokens.words if is_number(word)), None)
+    limits = {name: bool(known.words.get(name) and known.words[name].longest(tokens.stems, 0)) for name in ("price_below", "price_above")}
+    if number is None or item.price is None or not any(limits.values()):
+        return _SILENT
+    met = item.price <= number if limits["price_below"] else item.price >= number
+    text = f"{item.price:g}"
+    return ("exact" if met != need.negated else "conflict"), Found(text, text, "price", True)
+
+
+def _spoken(value: str, view: View, need_head: bool = False) -> Answer | None:
+    """The words of a value that no table relates, looked for in the item: exact when all are there, close when the last or half of them are."""
+    words = _words(value)
+    if not words:
+        return None
+    places = [_place(word, view) for word in words]
+    hits = [place for place in places if place is not None]
+    if not hits:
+        joined = view.positions.get("".join(words))
+        hits = [joined] if joined and len(words) > 1 else []
+        if not hits:
+            return None
+        places = hits
+    if None in places and (places[-1] is None if need_head else 2 * len(hits) < len(words)):
+        return None
+    state: State = "exact" if None not in places else "close"
+    return state, _quoted(hits, view)
+
+
+def _quoted(hits: Sequence[tuple[int, int]], view: View) -> Found:
+    """The words found, as the item writes them; the source is where the last of them stands."""
+    number, index = hits[-1]
+    text = view.texts[number]
+    first = min((at for field, at in hits if field == number), default=index)
+    last = max((at for field, at in hits if field == number), default=index)
+    if last - first == len(hits) - 1:
+        surface = text.tokens.surface(first, last + 1)
+    else:
+        surface = " ".join(view.texts[field].tokens.surface(at, at + 1) for field, at in hits)
+    source: Source = text.source
+    return Found(surface, surface, source)
+
+
+@lru_cache(maxsize=65_536)
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word for word in tokenise(value).stems if word != GAP)
+
+
+def _place(word: str, view: View) -> tuple[int, int] | None:
+    """Where a stem stands: itself, as two words (`doorknob` in "door knob"), or misspelt by one edit with the same first letter."""
+    place = view.positions.get(word) or view.joined.get(word)
+    if place or len(word) < 5 or not word.isalpha():
+        return place
+    for other, at in view.positions.items():
+        if len(other) >= 5 and other[0] == word[0] and near(word, other):
+            return at
+    return None
