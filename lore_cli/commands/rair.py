@@ -1,0 +1,237 @@
+"""lore-rair: build a benchmark, run a judge on it, score the verdicts, compare runs, gate a release, print the leaderboard."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from lore_cli import errors, stream
+from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option
+from lore_cli.manifest import sha256_of, write_manifest
+from lore_cli.records import Pair, Verdict, row_of
+from lore_cli.rulebook import Rulebook, load_rulebook
+
+
+@click.group(context_settings=SETTINGS)
+@version_option
+def cli() -> None:
+    """RAIR: a relevance benchmark with capabilities, intervals clustered by query, and gates."""
+
+
+@cli.command()
+@run_options("rair run")
+@input_options
+@output_options
+@resume_options
+@judge_options()
+def run(inputs: Inputs, output: Output, judging: Judging, run: Run) -> int:
+    """Judge a benchmark, or any pairs: one verdict per pair, in order.
+
+    A benchmark's own rulebook is used unless --rulebook is given; a file that was edited after the build is refused. Bounded memory.
+
+    \b
+    Example:
+      $ lore-rair run examples/pairs.jsonl --judge rulebook: -o /tmp/verdicts.jsonl --force
+    """
+    judging = dataclasses.replace(judging, rulebook_path=_rulebook_path(judging.rulebook_path, inputs.sources))
+    _check_benchmarks(inputs.sources, judging.settings.rulebook)
+    return judge_to_output(inputs, output, judging, run)
+
+
+def gold_options(function: Any) -> Any:
+    """--gold --rulebook --draws: what `score` and `compare` hold verdicts against."""
+    for option in (
+        click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
+        click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
+        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows; repeatable. subset, criteria and tier always are."),
+        click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
+        click.option("--gold", metavar="FILE", multiple=True, required=True, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
+    ):
+        function = option(function)
+    return function
+
+
+@cli.command()
+@run_options("rair score")
+@input_options
+@gold_options
+@click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON; - is standard output instead of the table.")
+@click.option("--html", "html_path", metavar="FILE", help="Write the report as one self-contained page.")
+@click.option("--failures", type=click.IntRange(min=0), default=12, help="Wrong verdicts to describe in the report.")
+@click.option("--force", is_flag=True, help="Replace existing outputs.")
+def score(
+    inputs: Inputs, run: Run, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int,
+    json_path: str | None, html_path: str | None, failures: int, force: bool,
+) -> int:  # fmt: skip
+    """Score verdicts: Acc@2, Macro-F1 and more, per subset, criterion and tier, with 95 % intervals.
+
+    An error is never a grade: metrics are over judged pairs, coverage stands beside them, and the variants ending in _all count an unjudged pair
+    as not right. Intervals: BCa bootstrap over queries. Memory: about 80 bytes a verdict, whatever it holds.
+
+    \b
+    Example:
+      $ lore-rair run examples/pairs.jsonl --judge rulebook: --quiet | lore-rair score - --gold examples/pairs.jsonl
+    """
+    errors.require("scipy", "report")
+    from lore_cli.rair import report as reporting
+    from lore_cli.rair.failures import Failures
+    from lore_cli.rair.join import joined
+    from lore_cli.rair.tally import Tally
+    from lore_cli.rair.terminal import show_report, stdout
+
+    for path in (json_path, html_path):
+        stream.refuse_existing(path, force)
+    book = _gold_rulebook(gold, rulebook, inputs)
+    beside = Path(json_path if json_path not in (None, "-") else html_path or ".").resolve()
+    settings = reporting.Settings(draws, run.seed, partial, failures, Path(gold[0]).resolve().parent, beside.parent if json_path or html_path else Path.cwd())
+    tally, wrong = Tally(book, (*_SLICED, *by)), Failures(failures)
+    reporting.collect(joined(_gold_pairs(gold), run.log.track(inputs.read(Verdict), "verdicts"), _refuse(inputs)), tally, wrong, partial)
+    document = reporting.report(tally, wrong, [{"name": Path(path).name, "sha256": sha256_of(path)} for path in gold], settings)
+    if json_path == "-":
+        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        show_report(document, stdout())
+        if json_path:
+            stream.write_json_atomic(json_path, document)
+    if html_path:
+        from lore_cli.rair.page import score_page
+
+        stream.write_text_atomic(html_path, score_page(document, settings.beside))
+    counts = {"pairs": len(tally.cell), "queries": len(tally.queries), **document["unjudged"], "bad_rows": inputs.rejects.count}
+    for path in (json_path, html_path):
+        write_manifest(path, command=run.name, inputs=[s for s in (*inputs.sources, *gold) if s != "-"], settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
+    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+
+
+_SLICED = ("subset", "criteria")
+
+
+@cli.command()
+@run_options("rair compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@gold_options
+@click.option("--json", "json_path", metavar="FILE", help="Write the comparison as JSON.")
+@click.option("--flips", metavar="FILE", help="Write the pairs that only one of the runs has right (JSONL).")
+@click.option("--force", is_flag=True, help="Replace existing outputs.")
+def compare(
+    run: Run, a: str, b: str, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int, json_path: str | None, flips: str | None, force: bool
+) -> int:
+    """Compare two runs on the same pairs: differences B - A with paired intervals and a permutation test, clustered by query.
+
+    \b
+    Example:
+      $ lore-rair run examples/pairs.jsonl --judge lexical:examples/pairs.jsonl -o /tmp/a.jsonl --force
+      $ lore-rair run examples/pairs.jsonl --judge rulebook: -o /tmp/b.jsonl --force
+      $ lore-rair compare /tmp/a.jsonl /tmp/b.jsonl --gold examples/pairs.jsonl
+    """
+    errors.require("scipy", "report")
+    from lore_cli.rair import compare as comparing
+    from lore_cli.rair.join import joined
+    from lore_cli.rair.tally import Tally
+    from lore_cli.rair.terminal import show_comparison, stdout
+
+    for path in (json_path, flips):
+        stream.refuse_existing(path, force)
+    sides = [Inputs((path,), None, "fail", stream.Rejects(None)) for path in (a, b)]
+    book = _gold_rulebook(gold, rulebook, sides[0])
+    tallies = [Tally(book, (*_SLICED, *by)) for _ in sides]
+    flipped: list[dict[str, Any]] = []
+    comparing.paired(*(joined(_gold_pairs(gold), side.read(Verdict), _refuse(side)) for side in sides), *tallies, flipped)
+    for path, tally in zip((a, b), tallies, strict=True):
+        if sum(tally.missing) and not partial:
+            raise errors.BadInput(f"{sum(tally.missing)} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
+    document = comparing.comparison(*tallies, draws, run.seed)
+    show_comparison(document, stdout())
+    if flips:
+        with stream.open_output(flips, force=force) as writer:
+            for row in flipped:
+                writer.write(row)
+    if json_path:
+        stream.write_json_atomic(json_path, document)
+    for path in (json_path, flips):
+        write_manifest(path, command=run.name, inputs=[s for s in (a, b, *gold) if s != "-"], settings=run.settings, counts={"pairs": len(tallies[0].cell), "flips": len(flipped)})
+    return errors.EXIT_DONE
+
+
+@cli.command()
+@run_options("rair gate")
+@click.argument("report", metavar="REPORT")
+@click.option("--require", "requirements", metavar="REQUIREMENT", multiple=True, required=True, help="[SLICE:]METRIC[.lo|.hi]>=NUMBER; SLICE is a subset, field=value or *; repeatable.")
+def gate(run: Run, report: str, requirements: tuple[str, ...]) -> int:
+    """Exit 1, naming the slices, when a report does not meet its requirements. What is not measured does not meet them.
+
+    \b
+    Example:
+      $ lore-rair run examples/pairs.jsonl --judge rulebook: --quiet | lore-rair score - --gold examples/pairs.jsonl --json /tmp/report.json --force
+      $ lore-rair gate /tmp/report.json --require 'coverage>=0.99' --require 'acc2.hi>=0.1'
+    """
+    from lore_cli.rair.gate import read_requirement, unmet
+
+    document = _report(report)
+    wanted = [read_requirement(text) for text in requirements]
+    failing = unmet(document, wanted)
+    for line in failing:
+        click.echo(f"{run.name}: not met: {line}", err=True)
+    if not failing:
+        run.log.say(f"{len(wanted)} requirements met")
+    return errors.EXIT_GATE if failing else errors.EXIT_DONE
+
+
+def _report(path: str) -> dict[str, Any]:
+    document = stream.read_json(path, "a report of lore-rair score")
+    if not isinstance(document, dict) or document.get("report") != 1 or "slices" not in document:
+        raise errors.BadInput("is not a report of lore-rair score", where=path, hint="make one with lore-rair score --json FILE")
+    return document
+
+
+def _gold_pairs(gold: tuple[str, ...]) -> Iterator[Pair]:
+    from lore_cli.rair.join import graded
+
+    return graded(gold)
+
+
+def _gold_rulebook(gold: tuple[str, ...], rulebook: str | None, verdicts: Inputs) -> Rulebook:
+    if "-" in gold and "-" in verdicts.sources:
+        raise errors.UsageError("verdicts and --gold cannot both be standard input", hint="give one of them as a file")
+    book = load_rulebook(_rulebook_path(rulebook, gold))
+    _check_benchmarks(gold, book)
+    return book
+
+
+def _rulebook_path(given: str | None, sources: tuple[str, ...]) -> str | None:
+    """The rulebook given, else that of the benchmark which the first source belongs to."""
+    from lore_cli.rair.join import check_benchmark
+
+    if given is None and sources and check_benchmark(sources[0]):
+        return str(Path(sources[0]).parent / "rulebook.toml")
+    return given
+
+
+def _check_benchmarks(sources: tuple[str, ...], rulebook: Rulebook) -> None:
+    from lore_cli.rair.join import check_benchmark
+
+    for source in sources:
+        check_benchmark(source, rulebook.hash)
+
+
+def _refuse(inputs: Inputs) -> Any:
+    """What to do with a verdict that fits no gold pair: stop, or with --on-bad skip set it aside."""
+
+    def refuse(problem: errors.BadInput, verdict: Verdict) -> None:
+        if inputs.on_bad != "skip":
+            raise problem
+        inputs.rejects.add(problem, orjson.dumps(row_of(verdict)))
+
+    return refuse
+
+
+main = entry(cli, "lore-rair")
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The report of a scored run: metrics with intervals for all rows and for every slice, confusion, failures.
+
+An error or a missing verdict is never a grade: accuracy-like metrics are over judged rows and stand beside `coverage`; the variants
+ending in `_all` count an unjudged row as not right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lore_cli.errors import BadInput
+from lore_cli.rair.failures import Failures, described
+from lore_cli.rair.intervals import LEVEL, bounds
+from lore_cli.rair.metrics import METRICS, NOT_SHARES, Sums, every_metric
+from lore_cli.rair.tally import Slice, Tally
+from lore_cli.records import GRADES, Pair, Verdict
+
+VERSION = 1
+SUBSETS = ("general", "hard", "visual")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """draws: bootstrap draws. partial: gold rows without a verdict count as unjudged instead of being refused. failures: how many to describe.
+
+    images: the folder that the gold's image paths are relative to; in the report they are relative to `beside`.
+    """
+
+    draws: int = 2000
+    seed: int = 0
+    partial: bool = False
+    failures: int = 12
+    images: Path = Path()
+    beside: Path = Path()
+
+
+def collect(rows: Iterable[tuple[Pair, Verdict | None]], tally: Tally, failures: Failures, partial: bool) -> None:
+    """Fill `tally` and `failures` from joined rows. Raises `BadInput` when nothing is there to score, or for missing verdicts unless `partial`."""
+    first_missing = None
+    for pair, verdict in rows:
+        tally.add(pair, verdict)
+        failures.add(pair, verdict)
+        if verdict is None and first_missing is None:
+            first_missing = pair.id
+    if first_missing is not None and not partial:
+        found = f"{sum(tally.missing)} of {len(tally.cell)} gold pairs have no verdict (the first: '{first_missing}')"
+        raise BadInput(found, field="id", hint="finish the run (lore-rair run --resume), or pass --partial to count them as unjudged")
+    if not tally.cell:
+        raise BadInput("no gold pairs", where="--gold", hint="an empty benchmark cannot be scored")
+
+
+def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
+    """The report document. gold: name and sha256 of each gold file. Same rows in any order, same document."""
+    import numpy
+
+    matrix = tally.matrix()
+    rows = {(): None} | {key: numpy.frombuffer(tally.slices[key], dtype=numpy.int32) for key in sorted(tally.slices, key=slice_order)}
+    rulebook = tally.rulebook
+    return {
+        "report": VERSION,
+        "judges": sorted(tally.judges),
+        "rulebook": {"name": rulebook.name, "version": rulebook.version, "hash": rulebook.hash},
+        "gold": gold,
+        "unjudged": {"errors": sum(tally.errors.values()), "missing": sum(tally.missing)},
+        "errors": [{"error": text, "count": count} for text, count in sorted(tally.errors.items(), key=lambda entry: (-entry[1], entry[0]))[:10]],
+        "samples": {"k": tally.k, "rows": sum(count > 0 for count in tally.draws)} if tally.k else None,
+        "interval": {"method": "BCa bootstrap over queries", "level": LEVEL, "draws": settings.draws, "seed": settings.seed},
+        "slices": [slice_entry(tally, matrix, key, chosen, settings) for key, chosen in rows.items()],
+        "failures": [described(pair, verdict, rulebook, settings.images, settings.beside) for pair, verdict in failures.chosen()],
+    }
+
+
+def slice_entry(tally: Tally, matrix: Any, key: Slice, rows: Any, settings: Settings) -> dict[str, Any]:
+    """One element of `slices`: counts, confusion (gold down, given across) and metrics {value, lo, hi} of the rows of a slice (None: all)."""
+    per_query = tally.per_query(matrix, rows)
+    sums = Sums(per_query.sum(0))
+    return {
+        "slice": dict(key),
+        "n": int(sums.rows),
+        "queries": len(per_query),
+        "judged": int(sums.judged),
+        "gold": {grade: int(count) for grade, count in zip(GRADES, sums.support + sums.unjudged, strict=True)},
+        "confusion": sums.confusion.astype(int).tolist(),
+        "metrics": measured(per_query, every_metric, settings),
+    }
+
+
+def measured(per_query: Any, statistic: Callable[[Any], Any], settings: Settings) -> dict[str, dict[str, float | None]]:
+    """{metric: {value, lo, hi}}; a metric that is undefined here is absent, bounds that cannot be had (one query) are null."""
+    import numpy
+
+    shares = numpy.array([name not in NOT_SHARES for name in METRICS])
+    value, low, high = bounds(per_query, statistic, shares, settings.draws, settings.seed)
+    return {
+        name: {"value": plain(value[index], 10), "lo": plain(low[index], 6), "hi": plain(high[index], 6)}
+        for index, name in enumerate(METRICS)
+        if not numpy.isnan(value[index])
+    }
+
+
+def find_slice(document: dict[str, Any], wanted: dict[str, str]) -> dict[str, Any] | None:
+    """The slice of a report with exactly these fields, or None."""
+    return next((entry for entry in document["slices"] if entry["slice"] == wanted), None)
+
+
+def slice_name(key: dict[str, str]) -> str:
+    """How a slice is called: `all`, `general`, `tier=head`."""
+    if not key:
+        return "all"
+    return ", ".join(value if field in ("subset", "criterion") else f"{field}={value}" for field, value in key.items())
+
+
+def slice_order(key: Slice) -> tuple[int, int, Slice]:
+    """Sort key: subsets in RAIR's order, then tiers, criteria, other fields."""
+    name, value = key[0]
+    return ("subset", "tier", "criterion").index(name) if name in ("subset", "tier", "criterion") else 3, SUBSETS.index(value) if value in SUBSETS else 9, key
+
+
+def plain(number: float, digits: int) -> float | None:
+    """A number as a report holds it: rounded, None for NaN."""
+    return round(float(number), digits) if number == number else None

@@ -1,0 +1,145 @@
+"""Rows of a scored run in columns, and their sums per query for any slice.
+
+A row takes about 80 bytes, so a million verdicts need well under a gigabyte; items and reasonings are read and let go.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lore_cli.answer import Answer, adheres
+from lore_cli.path.text import tokenise
+from lore_cli.rair.metrics import COLUMNS, chance_of_any, majority_share
+from lore_cli.records import GRADES, Item, Match, Pair, Verdict, row_of
+from lore_cli.rulebook import Rulebook
+from lore_cli.values import fold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+Slice = tuple[tuple[str, str], ...]  # (field, value) pairs; empty for all rows
+_GIVEN = len(GRADES) ** 2
+_CELL = {(gold, given): i * len(GRADES) + j for i, gold in enumerate(GRADES) for j, given in enumerate(GRADES)} | {(gold, None): _GIVEN + i for i, gold in enumerate(GRADES)}
+
+
+@dataclass
+class Tally:
+    """What scoring keeps of each row. `by`: extra fields of the gold rows to slice by."""
+
+    rulebook: Rulebook
+    by: Sequence[str] = ("subset", "criteria")
+    cell: array[int] = field(default_factory=lambda: array("b"))
+    query: array[int] = field(default_factory=lambda: array("i"))
+    parts: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in ("reasoned", "adhering", "found", "found_valid", "majority")})
+    draws: array[int] = field(default_factory=lambda: array("h"))
+    right: array[int] = field(default_factory=lambda: array("h"))
+    slices: dict[Slice, array[int]] = field(default_factory=dict)
+    queries: dict[str, int] = field(default_factory=dict)
+    judges: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    missing: array[int] = field(default_factory=lambda: array("b"))
+    _adheres: dict[Any, bool] = field(default_factory=dict)
+
+    def add(self, pair: Pair, verdict: Verdict | None) -> None:
+        """Count one gold pair and its verdict (None: it was not judged)."""
+        gold, number = pair.grade, len(self.cell)
+        given = verdict.grade if verdict else None
+        self.cell.append(_CELL[gold, given])  # type: ignore[index]
+        self.query.append(self.queries.setdefault(fold(pair.query), len(self.queries)))
+        self.missing.append(verdict is None)
+        matches = verdict.matches if verdict and verdict.grade else None
+        valid = [evidence_holds(match, pair.item, self.rulebook) for match in matches or () if match.found]
+        self.parts["reasoned"].append(bool(matches))
+        self.parts["adhering"].append(bool(matches) and self.adheres(verdict))
+        self.parts["found"].append(len(valid))
+        self.parts["found_valid"].append(sum(valid))
+        samples = (verdict.samples if verdict else None) or ()
+        self.draws.append(len(samples))
+        self.right.append(samples.count(gold))
+        self.parts["majority"].append(majority_share(samples, gold or ""))
+        for key in self._slices_of(pair, verdict):
+            self.slices.setdefault(key, array("i")).append(number)
+        if verdict:
+            self.judges[verdict.judge] += 1
+            if verdict.error:
+                self.errors[verdict.error.split("\n", 1)[0][:200]] += 1
+
+    def adheres(self, verdict: Verdict | None) -> bool:
+        """Whether the verdict's grade and rules follow from its matches; kept per distinct reasoning, of which there are few."""
+        if verdict is None or not verdict.matches or verdict.grade is None:
+            return False
+        reasoning = tuple((match.attribute, match.need if match.attribute == "category" else "", match.state) for match in verdict.matches)
+        key = (reasoning, verdict.rules, verdict.grade)
+        if key not in self._adheres:
+            self._adheres[key] = adheres(Answer(verdict.matches, verdict.rules or (), verdict.grade), self.rulebook)
+        return self._adheres[key]
+
+    def _slices_of(self, pair: Pair, verdict: Verdict | None) -> Iterable[Slice]:
+        row = row_of(pair)
+        for name in self.by:
+            value = row.get(name)
+            for part in value if isinstance(value, list) else [value]:
+                if part is not None:
+                    yield (("criterion" if name == "criteria" else name, str(part)),)
+        if verdict and verdict.tier:
+            yield (("tier", verdict.tier),)
+
+    @property
+    def k(self) -> int:
+        """Draws that every sampled row has: the k of pass@k; 0 when nothing was sampled."""
+        return min((count for count in self.draws if count), default=0)
+
+    def matrix(self) -> Array:
+        """The rows, [rows, columns] without the confusion cells: what `per_query` sums."""
+        import numpy
+
+        draws, right = numpy.frombuffer(self.draws, dtype=numpy.int16), numpy.frombuffer(self.right, dtype=numpy.int16)
+        pairs, which = numpy.unique(numpy.stack([draws, right]), axis=1, return_inverse=True)
+        any_right = numpy.array([chance_of_any(int(n), int(c), self.k) if n else 0.0 for n, c in pairs.T])
+        columns = {name: numpy.frombuffer(values, dtype=float) for name, values in self.parts.items()}
+        columns |= {"sampled": (draws > 0).astype(float), "pass_1": right / numpy.maximum(draws, 1), "pass_k": any_right[which.reshape(-1)]}
+        return numpy.stack([columns[name] for name in COLUMNS[_GIVEN + len(GRADES) :]], axis=1)
+
+    def per_query(self, matrix: Array, rows: Array | None = None) -> Array:
+        """Sums of the columns for each query, [queries, columns], queries in alphabetical order so that the order of the rows does not matter."""
+        import numpy
+
+        names = list(self.queries)
+        rank = numpy.empty(len(names), dtype=numpy.int64)
+        rank[sorted(range(len(names)), key=names.__getitem__)] = numpy.arange(len(names))
+        cell, query = numpy.frombuffer(self.cell, dtype=numpy.int8).astype(numpy.int64), rank[numpy.frombuffer(self.query, dtype=numpy.int32)]
+        if rows is not None:
+            cell, query, matrix = cell[rows], query[rows], matrix[rows]
+        present, which = numpy.unique(query, return_inverse=True)
+        cells = _GIVEN + len(GRADES)
+        counts = numpy.bincount(which * cells + cell, minlength=len(present) * cells).reshape(len(present), cells)
+        parts = [numpy.bincount(which, weights=matrix[:, index], minlength=len(present)) for index in range(matrix.shape[1])]
+        return numpy.concatenate([counts, numpy.stack(parts, axis=1)], axis=1).astype(float)
+
+
+def evidence_holds(match: Match, item: Item, rulebook: Rulebook) -> bool:
+    """Whether the found value, or another listed name of it, stands in the item's field that the match cites."""
+    text = _field(item, match.source)
+    if not text or not match.found:
+        return False
+    table = rulebook.table(match.attribute)
+    forms = {match.found, *table.surfaces(table.name(match.found))}
+    folded = fold(text)
+    if any(fold(form) in folded for form in forms):
+        return True
+    stems = f" {' '.join(tokenise(text).stems)} "
+    return any(f" {' '.join(tokenise(form).stems)} " in stems for form in forms)
+
+
+def _field(item: Item, source: str | None) -> str:
+    if source == "attributes":
+        return " , ".join(f"{name} {value}" for name, value in item.attributes.items())
+    if source == "price":
+        return "" if item.price is None else f"{item.price:g}"
+    return getattr(item, source or "title") or ""
