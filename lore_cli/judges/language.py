@@ -1,0 +1,104 @@
+"""`hf:`, `vllm:`, `http:`: a language model as judge. The three share everything but where the text comes from.
+
+A model that lore trained is asked as its card says; any other with the full `judge` protocol. The reply is read strictly: what
+does not hold to the answer format is a verdict with `error` and the raw reply in `reason`, never a guessed grade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lore_cli import answer, modelcard
+from lore_cli.answer import GRADE_CUE, AnswerError, Layout
+from lore_cli.judges import JudgeSettings
+from lore_cli.models import TextModel
+from lore_cli.prompts import load_prompt, pair_prompt
+from lore_cli.records import GRADES, Grade, Pair, Verdict
+from lore_cli.stream import chunks
+
+_LABELS = tuple(f" {grade}" for grade in GRADES)
+_WINDOW_BATCHES = 8  # pairs asked together: enough for batches of similar length, few enough to stream
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageJudge:
+    """Asks a `TextModel` and reads its replies."""
+
+    model: TextModel
+    settings: JudgeSettings
+    name: str
+    prompt: str
+    layout: Layout
+
+    def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
+        for window in chunks(pairs, self.settings.batch_size * _WINDOW_BATCHES):
+            yield from self._window(window)
+
+    def _window(self, pairs: list[Pair]) -> Iterator[Verdict]:
+        settings = self.settings
+        prompts = [pair_prompt(pair, settings.rulebook, self.prompt, settings.language) for pair in pairs]
+        longest = 8 if self.layout == "label-only" else settings.max_new_tokens
+        replies = [found[0] for found in self.model.generate(prompts, max_new_tokens=longest)]
+        draws: list[list[str]] | list[None] = [None] * len(pairs)
+        if settings.samples:
+            draws = self.model.generate(prompts, samples=settings.samples, temperature=settings.temperature, max_new_tokens=longest, seed=settings.seed)
+        verdicts = [self._verdict(pair, reply, drawn) for pair, reply, drawn in zip(pairs, replies, draws, strict=True)]
+        scores = self._scores(prompts, replies, verdicts) if settings.soft else {}
+        for number, fields in enumerate(verdicts):
+            yield Verdict(**fields, scores=scores.get(number))
+
+    def _verdict(self, pair: Pair, reply: str | Exception, draws: list[str] | None) -> dict[str, Any]:
+        fields: dict[str, Any] = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name}
+        if draws is not None:
+            fields["samples"] = tuple(self._grade(draw) for draw in draws)
+        if isinstance(reply, Exception):
+            return fields | {"error": f"no reply: {reply}"}
+        try:
+            given = answer.parse(reply, self.settings.rulebook, self.layout)
+        except AnswerError as error:
+            return fields | {"error": f"unparseable: {error}", "reason": reply}
+        return fields | {"grade": given.grade, "matches": given.matches or None, "rules": given.rules if given.matches else None}
+
+    def _grade(self, reply: str | Exception) -> Grade | None:
+        if isinstance(reply, Exception):
+            return None
+        try:
+            return answer.parse(reply, self.settings.rulebook, self.layout).grade
+        except AnswerError:
+            return None
+
+    def _scores(self, prompts: list[str], replies: list[Any], verdicts: list[dict[str, Any]]) -> dict[int, dict[Grade, float]]:
+        """Probability of each grade where it stands: after the reasoning the model gave, or at once."""
+        asked = [number for number, fields in enumerate(verdicts) if "error" not in fields]
+        begun = [replies[n].strip().rpartition(GRADE_CUE)[0] + GRADE_CUE if self.layout == "answer-last" else GRADE_CUE for n in asked]
+        found = self.model.label_probabilities([prompts[n] for n in asked], _LABELS, begun=begun) if asked else []
+        return {number: dict(zip(GRADES, row, strict=True)) for number, row in zip(asked, found, strict=True)}
+
+    def identity(self) -> dict[str, str]:
+        """Model, prompt, layout, language and rulebook."""
+        prompt_hash = load_prompt(self.prompt, self.settings.language).hash
+        own = {"prompt": f"{self.prompt}:{prompt_hash}", "layout": self.layout, "language": self.settings.language, "rulebook": self.settings.rulebook.hash}
+        return {**self.model.identity(), **own}
+
+
+def open(uri: str, settings: JudgeSettings) -> LanguageJudge:
+    """The judge of an `hf:`, `vllm:` or `http(s):` URI. Raises `Missing` and `BadInput` as the models do."""
+    scheme, _, target = uri.partition(":")
+    if scheme in ("http", "https"):
+        from lore_cli.models.http import open_http
+
+        card, model = None, open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency)
+    else:
+        card = modelcard.read(target)
+        if scheme == "vllm":
+            from lore_cli.models.vllm import open_vllm
+
+            model = open_vllm(target, chat=card is None)
+        else:
+            from lore_cli.models.hf import open_hf
+
+            model = open_hf(target, chat=card is None)
+    prompt = settings.prompt if settings.prompt != "auto" else card.prompt if card else "judge"
+    return LanguageJudge(model, settings, uri, prompt, card.layout if card else "answer-last")
