@@ -33,7 +33,8 @@ class RulebookJudge:
 
     def _verdict(self, pair: Pair) -> Verdict:
         try:
-            matches = follow(construct(pair.query, self._rulebook, self._glossary), pair.item, self._rulebook)
+            needs = construct(pair.query, self._rulebook, self._glossary)
+            matches = follow(needs, pair.item, self._rulebook, self._glossary)
             grade, rules = self._rulebook.grade(matches)
         except Exception as error:  # one odd pair must not end the run: its row says what happened, and it has no grade
             return Verdict(pair.id, pair.query, pair.item.id, NAME, error=f"{type(error).__name__}: {error}")

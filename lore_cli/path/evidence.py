@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lore_cli.answer import clean_value
-from lore_cli.path.knowledge import Vocabulary, compose, vocabulary
+from lore_cli.path.knowledge import EMPTY, Glossary, Vocabulary, compose, vocabulary
 from lore_cli.path.measures import Measure, measures
 from lore_cli.path.text import GAP, Tokens, is_han, is_number, tokenise
 from lore_cli.records import Evidence, Item, Need, Source
@@ -54,9 +54,9 @@ class View:
     joined: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def gather(item: Item, rulebook: Rulebook, needs: Sequence[Need] | None = None) -> tuple[Evidence, ...]:
+def gather(item: Item, rulebook: Rulebook, needs: Sequence[Need] | None = None, glossary: Glossary = EMPTY) -> tuple[Evidence, ...]:
     """Everything the item says, as evidence in the order of trust; with `needs`, only about the dimensions asked for. Each value once per source."""
-    known = vocabulary(rulebook)
+    known = vocabulary(rulebook, glossary)
     view = view_of(item, known)
     asked = set(rulebook.dimensions) if needs is None else {need.attribute for need in needs}
     evidence: dict[Evidence, None] = {}
@@ -169,7 +169,7 @@ def _listed(tokens: Tokens, known: Vocabulary) -> list[tuple[int, int, str, str]
     spans: list[tuple[int, int, str, str]] = []
     index = 0
     while index < len(tokens):
-        match = known.listed.longest(tokens.stems, index)
+        match = known.named.longest(tokens.stems, index)
         if match is None:
             index += 1
             continue

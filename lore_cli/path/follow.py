@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from lore_cli.answer import clean_value, need_text
 from lore_cli.path.evidence import TRUST, Found, View, view_of
-from lore_cli.path.knowledge import Vocabulary, vocabulary
+from lore_cli.path.knowledge import EMPTY, Glossary, Vocabulary, vocabulary
 from lore_cli.path.measures import measures
 from lore_cli.path.text import GAP, is_number, near, tokenise
 from lore_cli.records import Item, Match, Need, Source, State
@@ -27,9 +27,9 @@ Answer = tuple[State, Found | None]
 _SILENT: Answer = ("unknown", None)
 
 
-def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook) -> tuple[Match, ...]:
+def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook, glossary: Glossary = EMPTY) -> tuple[Match, ...]:
     """One match per need, in the order of the needs."""
-    known = vocabulary(rulebook)
+    known = vocabulary(rulebook, glossary)
     view = view_of(item, known)
     return tuple(_match(need, item, view, known) for need in needs)
 
@@ -38,7 +38,7 @@ def _match(need: Need, item: Item, view: View, known: Vocabulary) -> Match:
     state, found = _answer(need, item, view, known)
     if found is None:
         return Match(need.attribute, need_text(need), state)
-    return Match(need.attribute, need_text(need), state, clean_value(found.surface), found.source)
+    return Match(need.attribute, need_text(need), state, clean_value(found.surface).lower(), found.source)
 
 
 def _answer(need: Need, item: Item, view: View, known: Vocabulary) -> Answer:
@@ -130,7 +130,7 @@ def _category(need: Need, view: View, known: Vocabulary) -> Answer:
 
 def _brand(need: Need, item: Item, view: View, known: Vocabulary) -> Answer:
     own = [Found(item.brand, item.brand, "brand", True)] if item.brand and item.brand.strip() else []
-    candidates = own or [found for found in view.found.get("brand", ()) if found.dedicated]
+    candidates = own or view.found.get("brand", ())
     for found in candidates:
         if _compared(need, found, known) == "exact" or _same_words(need.value, found.value):
             return "exact", found

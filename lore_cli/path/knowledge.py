@@ -17,9 +17,10 @@ import msgspec
 import orjson
 
 from lore_cli.errors import BadInput, Missing
-from lore_cli.path.text import Phrases, Speller, is_number, stem, tokenise
+from lore_cli.path.text import Phrases, Speller, stem, tokenise
 from lore_cli.records import Need
 from lore_cli.rulebook import Rulebook
+from lore_cli.values import fold
 
 Listed = tuple[str, str]  # dimension, canonical value
 
@@ -69,10 +70,14 @@ def load_glossary(paths: Sequence[str | Path]) -> Glossary:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A rulebook and a glossary, compiled for matching. `needs_of` and `items` are caches that belong to this vocabulary."""
+    """A rulebook and a glossary, compiled for matching. `needs_of` and `items` are caches that belong to this vocabulary.
+
+    listed: the tables' forms. glossary: its terms, for queries. named: for items, the forms and those terms that mean one value (a brand, "midnight" for navy).
+    """
 
     rulebook: Rulebook
     listed: Phrases[tuple[Listed, ...]]
+    named: Phrases[tuple[Listed, ...]]
     glossary: Phrases[tuple[Need, ...]]
     words: dict[str, Phrases[str]]
     units: Phrases[tuple[str, float, str]]
@@ -110,13 +115,22 @@ def _compile(rulebook: Rulebook, glossary: Glossary) -> Vocabulary:
         for form, canonical in rulebook.table(dimension).canonical.items():
             forms.setdefault(form, []).append((dimension, canonical))
     listed = Phrases({form: tuple(meanings) for form, meanings in forms.items()})
+    named = Phrases([*((entry.term, _single(entry)) for entry in glossary.entries if _single(entry)), *((form, tuple(meanings)) for form, meanings in forms.items())])
     terms = Phrases([(entry.term, entry.needs) for entry in glossary.entries])
     words = {name: Phrases([(form, form) for form in forms_of]) for name, forms_of in rulebook.lexicon.items()}
     units = Phrases([(unit.lstrip("-"), (kind, factor, unit)) for kind, table in rulebook.units.items() for unit, factor in table.items() if unit.lstrip("-\"'")])
     sets = {name: frozenset(stem(word) for word in forms_of) for name, forms_of in rulebook.lexicon.items()}
-    spoken = {word for known in (listed, terms, units, *words.values()) for word in known.words() if not is_number(word)}
-    never = {stem(word) for word in rulebook.lexicon.get("correct", ())}
-    return Vocabulary(rulebook, listed, terms, words, units, Speller(spoken, never), sets)
+    function_words = {word for phrases in (units, *words.values()) for form in phrases.forms() for word in form}
+    heads = {tokenise(form).stems[0] for form in rulebook.table("category").canonical if len(tokenise(form)) == 1}
+    speller = Speller(listed.forms() | terms.forms(), heads, function_words)
+    return Vocabulary(rulebook, listed, named, terms, words, units, speller, sets)
+
+
+def _single(entry: Entry) -> tuple[Listed, ...]:
+    """A term that is one more name of one value; () for a term that means more, a category or an exclusion."""
+    need = entry.needs[0]
+    single = len(entry.needs) == 1 and not need.negated and need.attribute not in ("category", "price-condition")
+    return ((need.attribute, fold(need.value)),) if single else ()
 
 
 def compose(head: str, target: str, rulebook: Rulebook) -> str | None:

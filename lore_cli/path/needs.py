@@ -43,7 +43,7 @@ def _construct(query: str, known: Vocabulary) -> tuple[Need, ...]:
 
 def mended(tokens: Tokens, known: Vocabulary) -> Tokens:
     """The same tokens with misspelt stems of known words corrected."""
-    return Tokens(tokens.text, tokens.words, tuple(map(known.speller.mend, tokens.stems)), tokens.spans)
+    return Tokens(tokens.text, tokens.words, known.speller.mend(tokens.stems), tokens.spans)
 
 
 def _parts(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk], list[Chunk]]:

@@ -126,9 +126,9 @@ class Phrases(Generic[Payload]):
                 return length, payload
         return None
 
-    def words(self) -> set[str]:
-        """Every token of every form."""
-        return {word for entries in self._by_first.values() for _, form, _ in entries for word in form}
+    def forms(self) -> set[tuple[str, ...]]:
+        """Every form as stems."""
+        return {form for entries in self._by_first.values() for _, form, _ in entries}
 
 
 def near(left: str, right: str) -> bool:
@@ -149,25 +149,50 @@ def near(left: str, right: str) -> bool:
 
 
 class Speller:
-    """Mends words one edit away from a known word of at least five letters.
+    """Mends words one edit away from a word of a known form.
 
-    A wrong first letter is never assumed, and a substitution only in words of six letters or more [ours]: `short` is not `shirt`,
-    `table` is not `cable`. Words in `never` are left alone.
+    Careful [ours]: the first letter is never wrong, nor the last one of words under seven letters; a substitution is mended only in words of
+    six letters or more (`short` is not `shirt`). Shorter words are mended where the rest of a phrase or a whole form of the `heads` speaks
+    for it: `pillow covr`, `dess`. Real words (`known`, `never`) are left alone.
     """
 
-    def __init__(self, known: Iterable[str], never: Iterable[str] = ()) -> None:
-        self._known = frozenset(known)
-        self._never = frozenset(never)
+    def __init__(self, forms: Iterable[tuple[str, ...]], heads: Iterable[str], known: Iterable[str], never: Iterable[str] = ()) -> None:
+        """Forms and heads are stems; what is mended becomes a word of theirs."""
+        listed = sorted(set(forms))
+        self._right = frozenset(known) | frozenset(never) | {word for form in listed for word in form}
         self._by_start: dict[tuple[str, int], list[str]] = {}
-        for word in sorted(word for word in self._known if len(word) >= 5 and word.isalpha()):
+        for word in sorted({word for form in listed for word in form if len(word) >= 5 and word.isalpha()}):
             for length in (len(word) - 1, len(word), len(word) + 1):
                 self._by_start.setdefault((word[0], length), []).append(word)
+        self._heads = frozenset(heads)
+        self._gapped: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+        for form in listed:
+            for place, word in enumerate(form if len(form) in (2, 3) else ()):
+                self._gapped.setdefault((place, form[:place] + form[place + 1 :]), []).append(word)
 
-    def mend(self, word: str) -> str:
-        """The known word that is meant, or the word itself. Of several candidates the first in alphabetical order wins."""
-        if len(word) < 5 or word in self._known or word in self._never or not word.isalpha():
+    def mend(self, stems: Sequence[str]) -> tuple[str, ...]:
+        """The stems with misspelt ones replaced. Of several candidates the first in alphabetical order wins."""
+        mended = [self._word(word) for word in stems]
+        for index, word in enumerate(mended):
+            if len(word) >= 4 and word.isalpha() and word not in self._right:
+                mended[index] = self._in_phrase(mended, index)
+        return tuple(mended)
+
+    def _word(self, word: str) -> str:
+        if len(word) < 4 or word in self._right or not word.isalpha():
             return word
         for known in self._by_start.get((word[0], len(word)), ()):
-            if near(word, known) and not (len(known) == len(word) and len(word) < 6 and sorted(known) != sorted(word)):
+            same_length, swapped = len(known) == len(word), sorted(known) == sorted(word)
+            safe = len(word) >= 5 or (known in self._heads and len(known) > len(word))
+            if safe and near(word, known) and (swapped or not same_length or len(word) >= 6) and (len(known) >= 7 or word[-1] == known[-1] or swapped):
                 return known
         return word
+
+    def _in_phrase(self, stems: Sequence[str], index: int) -> str:
+        for length in (3, 2):
+            for start in range(max(0, index - length + 1), min(index, len(stems) - length) + 1):
+                others = (*stems[start:index], *stems[index + 1 : start + length])
+                for word in self._gapped.get((index - start, others), ()):
+                    if len(word) >= 4 and word[0] == stems[index][0] and near(word, stems[index]):
+                        return word
+        return stems[index]
