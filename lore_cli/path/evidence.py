@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lore_cli.answer import clean_value
 from lore_cli.path.knowledge import EMPTY, Glossary, Vocabulary, compose, vocabulary
 from lore_cli.path.measures import Measure, measures
-from lore_cli.path.text import GAP, Tokens, is_han, is_number, tokenise
+from lore_cli.path.text import GAP, Tokens, is_han, is_number, root, tokenise
 from lore_cli.records import Evidence, Item, Need, Source
 from lore_cli.rulebook import Rulebook
 
@@ -34,16 +34,22 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One field of the item. `dimension`: of an attribute whose key is known."""
+    """One field of the item. listed: (start, end, dimension, canonical) of each listed value. `dimension`: of an attribute whose key is known."""
 
     source: Source
     tokens: Tokens
+    listed: tuple[tuple[int, int, str, str], ...]
+    sizes: tuple[Measure, ...]
     dimension: str | None = None
 
 
 @dataclass(slots=True)
 class View:
-    """An item, read. `positions`: where each stem occurs, the most trusted field first. `heads`: what product the item says it is."""
+    """An item, read. `positions`: where each stem occurs, the most trusted field first. `heads`: what listed product the item says it is.
+
+    noun: the last word of what the title names, listed or not. `joined` (two neighbours as one word), `roots` and `initials` are filled
+    by `loosen` when a word is not found as it stands.
+    """
 
     texts: list[Text] = field(default_factory=list)
     found: dict[str, list[Found]] = field(default_factory=dict)
@@ -51,7 +57,24 @@ class View:
     fits: list[Found] = field(default_factory=list)
     sizes: list[tuple[Measure, Source]] = field(default_factory=list)
     positions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    noun: Found | None = None
+    loose: bool = False
     joined: dict[str, tuple[int, int]] = field(default_factory=dict)
+    roots: dict[str, tuple[int, int]] = field(default_factory=dict)
+    initials: dict[str, list[tuple[str, tuple[int, int]]]] = field(default_factory=dict)
+
+    def loosen(self) -> None:
+        """Index the words by what still identifies them when their form differs."""
+        self.loose = True
+        for number, text in enumerate(self.texts):
+            stems = text.tokens.stems
+            for index in range(1, len(stems)):
+                if stems[index] != GAP and stems[index - 1] != GAP:
+                    self.joined.setdefault(stems[index - 1] + stems[index], (number, index - 1))
+        for word, at in self.positions.items():
+            self.roots.setdefault(root(word), at)
+            if len(word) >= 5:
+                self.initials.setdefault(word[0], []).append((word, at))
 
 
 def gather(item: Item, rulebook: Rulebook, needs: Sequence[Need] | None = None, glossary: Glossary = EMPTY) -> tuple[Evidence, ...]:
@@ -99,7 +122,7 @@ def _read(item: Item, known: Vocabulary) -> View:
     view = View()
     for name, value in item.attributes.items():
         dimension = known.rulebook.dimension_of(name)
-        text = Text("attributes", tokenise(str(value)), dimension)
+        text = _text("attributes", str(value), known, dimension)
         view.texts.append(text)
         _read_attribute(text, str(value), view, known)
     fields: tuple[tuple[Source, str | None], ...] = (
@@ -107,7 +130,7 @@ def _read(item: Item, known: Vocabulary) -> View:
     )
     for source, content in fields:
         if content:
-            text = Text(source, tokenise(content), "category" if source == "category" else None)
+            text = _text(source, content, known, "category" if source == "category" else None)
             view.texts.append(text)
             if source != "brand":
                 _read_text(text, view, known)
@@ -116,30 +139,31 @@ def _read(item: Item, known: Vocabulary) -> View:
     return view
 
 
+def _text(source: Source, content: str, known: Vocabulary, dimension: str | None = None) -> Text:
+    tokens = tokenise(content)
+    return Text(source, tokens, tuple(_listed(tokens, known)), measures(tokens, known), dimension)
+
+
 def _index(number: int, text: Text, view: View) -> None:
-    stems = text.tokens.stems
-    for index, word in enumerate(stems):
-        if word != GAP:
-            view.positions.setdefault(word, (number, index))
-            if index and stems[index - 1] != GAP:
-                view.joined.setdefault(stems[index - 1] + word, (number, index - 1))
+    for index, word in enumerate(text.tokens.stems):
+        if word not in view.positions and word != GAP:
+            view.positions[word] = (number, index)
 
 
 def _read_attribute(text: Text, value: str, view: View, known: Vocabulary) -> None:
     """An attribute with a known key speaks of that dimension only, also when its value is not listed."""
     tokens, dimension = text.tokens, text.dimension
-    for measure in measures(tokens, known):
-        view.sizes.append((measure, "attributes"))
+    view.sizes.extend((measure, "attributes") for measure in text.sizes)
     if dimension == "compatibility":
         view.fits.append(Found(value, value, "attributes", True))
         return
-    values = [Found(canonical, tokens.surface(start, end), "attributes", True) for start, end, named, canonical in _listed(tokens, known) if dimension in (None, named)]
     if dimension is None:
-        for (_, _, named, _), found in zip(_listed(tokens, known), values, strict=True):
+        for start, end, named, canonical in text.listed:
             if named != "category":
-                view.found.setdefault(named, []).append(Found(found.value, found.surface, "attributes"))
+                view.found.setdefault(named, []).append(Found(canonical, tokens.surface(start, end), "attributes"))
         return
-    if not values and tokens.words and dimension not in ("price-condition",):
+    values = [Found(canonical, tokens.surface(start, end), "attributes", True) for start, end, named, canonical in text.listed if named == dimension]
+    if not values and tokens.words and dimension != "price-condition":
         values = [Found(known.rulebook.table(dimension).name(value), value, "attributes", True)]
     if dimension == "category":
         view.heads.extend(values[-1:])
@@ -150,10 +174,9 @@ def _read_attribute(text: Text, value: str, view: View, known: Vocabulary) -> No
 def _read_text(text: Text, view: View, known: Vocabulary) -> None:
     tokens, source = text.tokens, text.source
     if source != "category":
-        for measure in measures(tokens, known):
-            view.sizes.append((measure, source))
+        view.sizes.extend((measure, source) for measure in text.sizes)
     categories: list[tuple[int, int, str]] = []
-    for start, end, dimension, canonical in _listed(tokens, known):
+    for start, end, dimension, canonical in text.listed:
         if dimension == "category":
             categories.append((start, end, canonical))
         elif source != "category":
@@ -189,6 +212,8 @@ def _read_head(text: Text, categories: Sequence[tuple[int, int, str]], view: Vie
     """The product a title or caption names: the last listed category of the first phrase that has one, before "for", "with", "in"."""
     tokens = text.tokens
     target, limit = _borders(tokens, known)
+    if text.source == "title":
+        view.noun = _noun(text, limit)
     inside = [category for category in categories if category[0] < limit]
     if inside:
         first_gap = next((index for index in range(inside[0][1], limit) if tokens.words[index] == GAP), limit)
@@ -213,6 +238,22 @@ def _read_head(text: Text, categories: Sequence[tuple[int, int, str]], view: Vie
         if end > target and not known.listed.longest(tokens.stems, target):
             surface = tokens.surface(target, end)
             view.fits.append(Found(surface, surface, text.source))
+
+
+def _noun(text: Text, limit: int) -> Found | None:
+    """The last word of the title's first phrase that has one, other than a number, a unit or a listed value that is no product."""
+    tokens = text.tokens
+    taken = {at for start, end, dimension, _ in text.listed if dimension != "category" for at in range(start, end)}
+    taken |= {at for measure in text.sizes for at in range(measure.start, measure.end)}
+    gap = next((at for at in range(1, limit) if tokens.words[at] == GAP and tokens.words[at - 1] != GAP), limit)
+    for border in (gap, limit):
+        for at in reversed(range(border)):
+            if at not in taken and tokens.words[at] != GAP and not is_number(tokens.words[at]) and (len(tokens.words[at]) > 2 or is_han(tokens.words[at])):
+                start = at
+                while start and is_han(tokens.words[start]) and is_han(tokens.words[start - 1]) and start - 1 not in taken:
+                    start -= 1
+                return Found(tokens.stems[at], tokens.surface(start, at + 1), "title")
+    return None
 
 
 def _borders(tokens: Tokens, known: Vocabulary) -> tuple[int | None, int]:

@@ -14,7 +14,7 @@ from lore_cli.answer import clean_value, need_text
 from lore_cli.path.evidence import TRUST, Found, View, view_of
 from lore_cli.path.knowledge import EMPTY, Glossary, Vocabulary, vocabulary
 from lore_cli.path.measures import measures
-from lore_cli.path.text import GAP, is_number, near, tokenise
+from lore_cli.path.text import GAP, is_number, near, root, tokenise
 from lore_cli.records import Item, Match, Need, Source, State
 from lore_cli.rulebook import Rulebook
 from lore_cli.values import compare_quantity
@@ -28,10 +28,17 @@ _SILENT: Answer = ("unknown", None)
 
 
 def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook, glossary: Glossary = EMPTY) -> tuple[Match, ...]:
-    """One match per need, in the order of the needs."""
+    """One match per need, in the order of the needs.
+
+    An item that answers to nothing of a query is taken for what its title calls it, another product, rather than for one that cannot be told [ours].
+    """
     known = vocabulary(rulebook, glossary)
     view = view_of(item, known)
-    return tuple(_match(need, item, view, known) for need in needs)
+    matches = [_match(need, item, view, known) for need in needs]
+    first = matches[0] if matches else None
+    if first and first.attribute == "category" and view.noun and all(match.state == "unknown" for match in matches):
+        matches[0] = Match("category", first.need, "conflict", clean_value(view.noun.surface).lower(), view.noun.source)
+    return tuple(matches)
 
 
 def _match(need: Need, item: Item, view: View, known: Vocabulary) -> Match:
@@ -218,7 +225,7 @@ def _spoken(value: str, view: View, need_head: bool = False) -> Answer | None:
         if not hits:
             return None
         places = hits
-    if None in places and (places[-1] is None if need_head else 2 * len(hits) < len(words)):
+    if None in places and 2 * len(hits) < len(words) and not (need_head and places[-1]):
         return None
     state: State = "exact" if None not in places else "close"
     return state, _quoted(hits, view)
@@ -244,11 +251,16 @@ def _words(value: str) -> tuple[str, ...]:
 
 
 def _place(word: str, view: View) -> tuple[int, int] | None:
-    """Where a stem stands: itself, as two words (`doorknob` in "door knob"), or misspelt by one edit with the same first letter."""
-    place = view.positions.get(word) or view.joined.get(word)
-    if place or len(word) < 5 or not word.isalpha():
+    """Where a stem stands: itself, as two words (`doorknob` in "door knob"), in another form (`railing`, `rail`), or misspelt by one edit with the same first letter."""
+    place = view.positions.get(word)
+    if place:
         return place
-    for other, at in view.positions.items():
-        if len(other) >= 5 and other[0] == word[0] and near(word, other):
-            return at
-    return None
+    if not view.loose:
+        view.loosen()
+    place = view.joined.get(word)
+    if place or len(word) < 4 or not word.isalpha():
+        return place
+    place = view.roots.get(root(word))
+    if place or len(word) < 5:
+        return place
+    return next((at for other, at in view.initials.get(word[0], ()) if near(word, other)), None)

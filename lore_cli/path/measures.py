@@ -31,14 +31,13 @@ class Measure:
 def measures(tokens: Tokens, vocabulary: Vocabulary) -> tuple[Measure, ...]:
     """Every number of a text, with its unit where it has one. In `36x34.5x24 in` the unit at the end holds for all three."""
     found: list[Measure] = []
-    index = 0
-    while index < len(tokens):
-        measure = measure_at(tokens, index, vocabulary)
-        if measure is None:
-            index += 1
-            continue
-        found.append(measure)
-        index = measure.end
+    end = 0
+    for index, word in enumerate(tokens.words):
+        if index >= end and (word[0].isdigit() or tokens.words[index + 1 : index + 2] == ("of",)):
+            measure = measure_at(tokens, index, vocabulary)
+            if measure is not None:
+                found.append(measure)
+                end = measure.end
     return _spread(found, tokens.words)
 
 

@@ -18,7 +18,7 @@ from lore_cli.records import Need
 from lore_cli.rulebook import Rulebook
 
 _CACHED = 100_000
-HEAD_WORDS = 3
+HEAD_WORDS = 2
 
 
 def construct(query: str, rulebook: Rulebook, glossary: Glossary = EMPTY) -> tuple[Need, ...]:
@@ -153,7 +153,7 @@ def _run_needs(run: Sequence[Chunk], *, at_front: bool, category_listed: bool, k
     needs += [Need("size-specification", word) for word in sized]
     if at_front and category_listed and len(named) == 1 and named[0].isalpha() and run[0].text == named[0]:
         return [Need("brand", clean_value(named[0])), *needs]
-    return [*[Need("function-effect", clean_value(word)) for word in named], *needs]
+    return [*[Need("series-model", clean_value(word)) for word in named], *needs]
 
 
 def _chunk_needs(part: Chunk) -> list[Need]:

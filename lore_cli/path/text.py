@@ -104,6 +104,16 @@ def stem(word: str) -> str:
     return word[:-1]
 
 
+@lru_cache(maxsize=65_536)
+def root(stemmed: str) -> str:
+    """What is left of a stem without its ending, if that is four letters or more: `railing`, `rail` and `rails` share `rail`, `cleaner` and `cleaning` `clean`."""
+    for ending in ("ings", "ing", "ers", "er", "ors", "or", "ed", "e"):
+        if stemmed.endswith(ending) and len(stemmed) - len(ending) >= 4 and stemmed.isalpha():
+            base = stemmed[: -len(ending)]
+            return base[:-1] if len(base) > 4 and base[-1] == base[-2] and base[-1] not in "sl" else base
+    return stemmed
+
+
 class Phrases(Generic[Payload]):
     """Surface forms with what they stand for; `longest` finds the longest that starts at a token. Plural forms match too."""
 
@@ -121,7 +131,10 @@ class Phrases(Generic[Payload]):
 
     def longest(self, stems: Sequence[str], start: int) -> tuple[int, Payload] | None:
         """(number of tokens, payload) of the longest form that begins at `start`, or None."""
-        for length, form, payload in self._by_first.get(stems[start], ()):
+        entries = self._by_first.get(stems[start])
+        if entries is None:
+            return None
+        for length, form, payload in entries:
             if length == 1 or stems[start : start + length] == form:
                 return length, payload
         return None
