@@ -17,6 +17,9 @@ from shop import HELD_OUT_DIMENSIONS, ProductClass, Shop, surfaces, values_of
 
 Truth = dict[str, tuple[str, ...]]
 VISIBLE = ("colour", "pattern")  # dimensions that every picture shows
+FIELDED = ("function-effect", "ingredient-component", "occasion-scene", "ip-theme", "compatibility", "series-model")
+"""Dimensions that always have a field: in a title alone, one function would not rule out another, and the true grade would hang on what nobody can see."""
+TITLE_WORDS = 3  # beside brand and class, so that titles have three to seven words
 CONCEPT_SIZE = 7  # products per concept, on average
 SHOP_KEYS = {
     "colour": "color",
@@ -155,23 +158,22 @@ def _other_value(shop: Shop, product: ProductClass, dimension: str, values: tupl
 
 def _listing(shop: Shop, product: ProductClass, truth: Truth, identity: str, rng: random.Random) -> tuple[dict[str, Any], frozenset[str]]:
     """The item record of a product, and the dimensions its text tells."""
-    hidden = set(VISIBLE) if rng.random() < 0.36 else set()
+    hidden = set(VISIBLE) if rng.random() < 0.31 else set()
     hidden |= product.unasked
     if truth["pattern"] == ("plain",) and rng.random() < 0.7:
         hidden.add("pattern")
     told = [dim for dim in truth if dim not in hidden and dim not in ("category", "brand", "price-condition")]
     rng.shuffle(told)
-    in_title = told[: rng.choice((1, 1, 2, 2, 3))]
-    in_attributes = [dim for dim in told[len(in_title) :] if dim == "compatibility" or rng.random() < 0.65]
-    in_description = [dim for dim in told[len(in_title) :] if dim not in in_attributes][:4]
-    in_attributes += [dim for dim in told[len(in_title) :] if dim not in in_attributes and dim not in in_description]
     written = {dim: _written(shop, dim, truth[dim], rng) for dim in told}
-    brand_field = rng.random() < 0.3
-    row: dict[str, Any] = {"id": identity, "title": _title(product, truth, in_title, written, brand_field and rng.random() < 0.5, rng)}
+    in_title = told[: rng.choice((1, 1, 2, 2, 3))]
+    while sum(len(_phrase(dim, written[dim]).split()) for dim in in_title) > TITLE_WORDS:
+        in_title.pop()
+    in_attributes = [dim for dim in told if dim in FIELDED or (dim not in in_title and rng.random() < 0.55)]
+    in_description = [dim for dim in told if dim not in in_attributes and dim not in in_title]
+    row: dict[str, Any] = {"id": identity, "title": _title(product, truth, in_title, written, bool(in_title) and rng.random() < 0.6, rng)}
     if rng.random() < 0.7:
         row["category"] = product.name
-    if brand_field:
-        row["brand"] = truth["brand"][0]
+    row["brand"] = truth["brand"][0]
     if in_attributes:
         row["attributes"] = {product.keys.get(dim, SHOP_KEYS[dim]): written[dim] for dim in sorted(in_attributes)}
     if in_description:
