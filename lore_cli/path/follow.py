@@ -8,7 +8,9 @@ item is silent; every other state names what was found and where.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from lore_cli.answer import clean_value, need_text
 from lore_cli.path.evidence import TRUST, Found, View, view_of
@@ -27,28 +29,47 @@ Answer = tuple[State, Found | None]
 _SILENT: Answer = ("unknown", None)
 
 
-def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook, glossary: Glossary = EMPTY) -> tuple[Match, ...]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the expert reads what leaves room.
+
+    exclusive: another value contradicts also where an item may have several. other: when a product that no table lists is not the one asked
+    for: `never` (it cannot be told), `alone` (when the item answers to nothing else either) or `always`.
+    """
+
+    exclusive: bool = False
+    other: Literal["never", "alone", "always"] = "alone"
+
+
+PLAIN = Reading()
+
+
+def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook, glossary: Glossary = EMPTY, reading: Reading = PLAIN) -> tuple[Match, ...]:
     """One match per need, in the order of the needs.
 
     An item that answers to nothing of a query is taken for what its title calls it, another product, rather than for one that cannot be told [ours].
     """
     known = vocabulary(rulebook, glossary)
     view = view_of(item, known)
-    matches = [_match(need, item, view, known) for need in needs]
+    matches = [_match(need, item, view, known, reading) for need in needs]
     first = matches[0] if matches else None
-    if first and first.attribute == "category" and view.noun and all(match.state == "unknown" for match in matches):
+    if first and first.attribute == "category" and first.state == "unknown" and view.noun and not needs[0].negated and _is_other(matches, reading):
         matches[0] = Match("category", first.need, "conflict", clean_value(view.noun.surface).lower(), view.noun.source)
     return tuple(matches)
 
 
-def _match(need: Need, item: Item, view: View, known: Vocabulary) -> Match:
-    state, found = _answer(need, item, view, known)
+def _is_other(matches: Sequence[Match], reading: Reading) -> bool:
+    return reading.other == "always" or (reading.other == "alone" and all(match.state == "unknown" for match in matches))
+
+
+def _match(need: Need, item: Item, view: View, known: Vocabulary, reading: Reading) -> Match:
+    state, found = _answer(need, item, view, known, reading)
     if found is None:
         return Match(need.attribute, need_text(need), state)
     return Match(need.attribute, need_text(need), state, clean_value(found.surface).lower(), found.source)
 
 
-def _answer(need: Need, item: Item, view: View, known: Vocabulary) -> Answer:
+def _answer(need: Need, item: Item, view: View, known: Vocabulary, reading: Reading) -> Answer:
     if need.attribute == "price-condition":
         return _price(need, item, known)
     if need.negated:
@@ -61,7 +82,7 @@ def _answer(need: Need, item: Item, view: View, known: Vocabulary) -> Answer:
         return _fit(need, view, known)
     if need.attribute in ("size-specification", "quantity-package") and _wanted(need.value, known):
         return _measured(need, view, known)
-    return _valued(need, view, known)
+    return _valued(need, view, known, reading)
 
 
 def _best(need: Need, candidates: Iterable[Found], known: Vocabulary) -> Answer:
@@ -78,26 +99,22 @@ def _compared(need: Need, found: Found, known: Vocabulary) -> State:
     return known.rulebook.compare(need.attribute, need.value, found.value)
 
 
-def _valued(need: Need, view: View, known: Vocabulary) -> Answer:
-    candidates = view.found.get(need.attribute, ())
-    state, found = _best(need, candidates, known)
+def _valued(need: Need, view: View, known: Vocabulary, reading: Reading) -> Answer:
+    state, found = _best(need, view.found.get(need.attribute, ()), known)
     if state in ("exact", "close"):
         return state, found
-    spoken = _spoken(need.value, view)
-    if spoken and spoken[0] == "exact" and (found is None or not _is_listed(need, known)):
+    listed = need.value in known.rulebook.table(need.attribute).canonical
+    spoken = None if listed else _spoken(need.value, view)
+    if spoken and spoken[0] == "exact":
         return spoken
-    if state == "conflict" and found is not None and (found.dedicated or need.attribute not in SEVERAL) and _may_conflict(need, known):
+    single = need.attribute not in SEVERAL or reading.exclusive or (found is not None and found.dedicated)
+    if found is not None and single and (listed or need.attribute != "function-effect"):  # a function in the shopper's own words is never contradicted
         return state, found
-    return spoken if spoken and not _is_listed(need, known) else _SILENT
+    return spoken or _SILENT
 
 
 def _is_listed(need: Need, known: Vocabulary) -> bool:
     return need.value in known.rulebook.table(need.attribute).canonical
-
-
-def _may_conflict(need: Need, known: Vocabulary) -> bool:
-    """A function in the shopper's own words cannot be contradicted, only left unconfirmed."""
-    return need.attribute != "function-effect" or _is_listed(need, known)
 
 
 def _excluded(need: Need, view: View, known: Vocabulary) -> Answer:
