@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 IGNORED = -100
 
@@ -62,3 +64,38 @@ def pad(rows: Sequence[Row], padding: int) -> dict[str, torch.Tensor]:
         labels[number, row.prompt : len(values)] = values[row.prompt :]
         mask[number, : len(values)] = 1
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+class Clock(TrainerCallback):
+    """Sets the learning rate by how much of the run is over, in steps or in seconds, whichever is nearer its end, and stops at the limit.
+
+    shape: from the share done in [0, 1] to a factor on each group's own rate. A schedule by steps alone would leave a run that the clock ends
+    at a high rate.
+    """
+
+    def __init__(self, shape: Callable[[float], float], max_steps: int, max_seconds: float | None) -> None:
+        self._shape, self._steps, self._limit = shape, max_steps, max_seconds
+        self._started, self._rates = 0.0, []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+        self._started = time.monotonic()
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+        done = max(state.global_step / self._steps, self.seconds / self._limit if self._limit else 0.0)
+        for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._shape(min(done, 1.0))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._limit and self.seconds >= self._limit:
+            control.should_training_stop = True
+
+    @property
+    def seconds(self) -> float:
+        """Since training began."""
+        return time.monotonic() - self._started
+
+
+def warm_cosine(warm: float = 0.03) -> Callable[[float], float]:
+    """Linear warm-up over the first `warm` of the run, then a cosine to zero."""
+    return lambda done: min((done + 1e-3) / warm, 1.0) * 0.5 * (1 + math.cos(math.pi * done))

@@ -28,6 +28,7 @@ from lore_cli.records import Pair
 from lore_cli.rulebook import Rulebook
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
+from lore_cli.train.common import Clock
 
 _SMALL = 50_000_000  # parameters; under it the rate of small models is the default
 RATES = {"small": 2e-4, "large": 1e-6}
@@ -70,14 +71,14 @@ def train(
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32 if not torch.cuda.is_available() else torch.bfloat16)
     rate = settings.rate if settings.rate is not None else default_rate(model)
     rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "human": pair.grade} for pair in graded])
-    clock = _Clock(settings.max_seconds, settings.max_steps, rate)
+    clock = Clock(lambda done: 1 - 0.9 * done, settings.max_steps, settings.max_seconds)
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=_reward(rulebook, layout, weights),
         args=_config(settings, rate, folder),
         train_dataset=rows,
         processing_class=tokenizer,
-        callbacks=[clock],
+        callbacks=[clock, _Watch()],
     )
     started = time.monotonic()
     trainer.train()
@@ -134,23 +135,8 @@ def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
     )
 
 
-class _Clock(TrainerCallback):
-    """Lets the rate fall linearly to a tenth over the run, by whichever of steps and seconds is nearer its end, and stops at the limit."""
-
-    def __init__(self, max_seconds: float | None, max_steps: int, rate: float) -> None:
-        self._limit, self._steps, self._rate, self._started = max_seconds, max_steps, rate, 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._started = time.monotonic()
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
-        done = max(state.global_step / self._steps, (time.monotonic() - self._started) / self._limit if self._limit else 0.0)
-        for group in optimizer.param_groups:
-            group["lr"] = self._rate * (1 - 0.9 * min(done, 1.0))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._limit and time.monotonic() - self._started >= self._limit:
-            control.should_training_stop = True
+class _Watch(TrainerCallback):
+    """A loss or reward that is not a number ends the run: it must not look like success."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         for name in ("loss", "reward"):

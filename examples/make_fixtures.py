@@ -1,0 +1,65 @@
+"""Pick the small fixtures of examples/ from the simulated market: `python examples/make_fixtures.py MARKET`.
+
+24 graded pairs of six queries (plain, shop knowledge, only in the photo, rules, negation, Chinese), their photos, the log and the
+glossary terms of these queries. Everything in them is simulated.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import orjson
+
+HERE = Path(__file__).resolve().parent
+PAIRS_PER_QUERY = 4
+
+
+def rows(path: Path) -> list[dict]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def write(name: str, found: list[dict]) -> None:
+    (HERE / name).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in found))
+
+
+KINDS = {
+    "plain": lambda query, pairs, terms: not any(pair["difficulty"] for pair in pairs) and pairs[0]["language"] == "en",
+    "knowledge": lambda query, pairs, terms: any(term in query for term in terms) and pairs[0]["language"] == "en",
+    "visual": lambda query, pairs, terms: sum("visual" in pair["difficulty"] for pair in pairs) > 3 and pairs[0]["language"] == "en",
+    "rules": lambda query, pairs, terms: sum("rules" in pair["difficulty"] for pair in pairs) > 3 and pairs[0]["language"] == "en",
+    "negation": lambda query, pairs, terms: " not " in query or "without" in query,
+    "chinese": lambda query, pairs, terms: pairs[0]["language"] == "zh",
+}
+
+
+def chosen(pairs: list[dict]) -> list[dict]:
+    """Four pairs of a query with as many different grades as it has."""
+    by_grade = {grade: [pair for pair in pairs if pair["grade"] == grade] for grade in ("L4", "L3", "L2", "L1")}
+    picked = [some[0] for some in by_grade.values() if some]
+    return (picked + [pair for pair in pairs if pair not in picked])[:PAIRS_PER_QUERY]
+
+
+def main(market: Path) -> None:
+    by_query: dict[str, list[dict]] = {}
+    for pair in rows(market / "pairs.jsonl"):
+        if pair["split"] == "test":
+            by_query.setdefault(pair["query"], []).append(pair)
+    picked: dict[str, list[dict]] = {}
+    terms = [row["term"] for row in rows(market / "glossary.jsonl")]
+    for fits in KINDS.values():
+        query = next(q for q, pairs in by_query.items() if q not in picked and fits(q, pairs, terms) and len({p["grade"] for p in pairs}) >= 3)
+        picked[query] = chosen(by_query[query])
+    images = HERE / "images"
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir()
+    for pair in (pair for pairs in picked.values() for pair in pairs):
+        shutil.copy(market / pair["item"]["image"], images / Path(pair["item"]["image"]).name)
+    write("pairs.jsonl", [pair for pairs in picked.values() for pair in pairs])
+    write("log.jsonl", [row for row in rows(market / "log.jsonl") if row["query"] in picked])
+    write("glossary.jsonl", [row for row in rows(market / "glossary.jsonl") if any(row["term"] in query for query in picked)])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

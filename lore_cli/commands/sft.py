@@ -1,0 +1,84 @@
+"""lore-sft: teach a language model to reason as the traces do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lore_cli import modelcard, stream
+from lore_cli.answer import LAYOUTS
+from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
+from lore_cli.errors import UsageError
+from lore_cli.manifest import write_manifest
+from lore_cli.models import directory_hash
+from lore_cli.records import Trace
+from lore_cli.rulebook import Rulebook
+
+
+@click.command(context_settings=SETTINGS)
+@version_option
+@input_options
+@click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@rulebook_option
+@run_options("sft")
+@click.option("--model", metavar="DIR|ID", help="Base model: a local directory or a hub id.")
+@click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="Build a small model from the training text: tiny about 1.1M parameters, small about 3.7M.")
+@click.option("--lora", is_flag=True, help="Train a low-rank adapter; it is merged into the model that is written.")
+@click.option("--lora-rank", type=click.IntRange(min=1), default=16, help="Rank of the adapter.")
+@click.option("--rate", type=click.FloatRange(min=0), help="Learning rate (2e-5; LoRA 2e-4); with --from-scratch a factor on its own rates.")
+@click.option("--epochs", type=click.FloatRange(min=0), default=1.0, help="Passes over the traces.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Updates, going round the traces as often as needed.")
+@click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds; the rate falls with the clock.")
+@click.option("--batch-tokens", type=click.IntRange(min=16), default=2048, help="Tokens in one batch, padding included.")
+@click.option("--max-length", type=click.IntRange(min=8), default=1024, help="Longest row in tokens; longer ones are refused, never cut.")
+def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str | None, from_scratch: str | None, **options: Any) -> int:
+    """Fine-tune a causal language model on traces (completion-only loss, TRL underneath).
+
+    Reads all traces into memory. Writes an ordinary model directory with `lore.json`, which says how the model is to be asked, and `metrics.jsonl`.
+
+    \b
+    Example:
+      $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 5 -o /tmp/sft
+    """
+    if (model is None) == (from_scratch is None):
+        raise UsageError("give either --model or --from-scratch", hint="--from-scratch tiny needs no download")
+    if from_scratch and options["lora"]:
+        raise UsageError("--lora adapts a given model; --from-scratch has none to adapt")
+    stream.refuse_existing(output, force)
+    traces = list(inputs.read(Trace))
+    from lore_cli.train import sft
+
+    with stream.output_directory(output, force=force) as folder:
+        summary = sft.train(traces, sft.Settings(base=model, size=from_scratch, seed=run.seed, **options), folder)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        base = f"scratch:{from_scratch}" if model is None else f"sha256:{directory_hash(Path(model))}" if Path(model).is_dir() else model
+        modelcard.write(folder, layout=layout_of(traces), prompt="short", stage="sft", base=base, rulebook=rulebook)
+    identity = {"rulebook": rulebook.hash, "base": base}
+    write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary)
+    run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
+    return 0
+
+
+def layout_of(traces: list[Trace]) -> Any:
+    """The layout of the completions. Raises `UsageError` when the rows mix layouts: a judge could not read such a model's answers."""
+    found = {_layout(trace.completion) for trace in traces if trace.completion}
+    if len(found) != 1:
+        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found)) or 'none'}", hint=f"make them with one lore-synth --layout ({', '.join(LAYOUTS)})")
+    return found.pop()
+
+
+def _layout(completion: str) -> str:
+    lines = completion.strip().split("\n")
+    if len(lines) == 1:
+        return "label-only"
+    return "answer-first" if lines[0].startswith("grade:") else "answer-last"
+
+
+main = entry(cli, "lore-sft")
+
+if __name__ == "__main__":
+    main()
