@@ -105,14 +105,15 @@ def near_values(shop: Shop, dimension: str, value: str) -> tuple[str, ...]:
 def _concepts(shop: Shop, product: ProductClass, split: str, count: int, rng: random.Random) -> Iterable[Concept]:
     wanted = [term for term in shop.terms if product.name in term.categories]
     held_out = [combination for combination in sorted(shop.held_out) if combination[0] == product.name]
-    decks = {dim: rng.sample(_allowed(shop, product, dim, split), k=len(_allowed(shop, product, dim, split))) for dim in HELD_OUT_DIMENSIONS if dim in product.dims}
+    allowed = {dim: _allowed(shop, product, dim, split) for dim in product.dims}
+    decks = {dim: rng.sample(allowed[dim], k=len(allowed[dim])) for dim in HELD_OUT_DIMENSIONS if dim in allowed}
     for number in range(count):
         profile: Truth = {}
         for dim in product.dims:
             if dim not in VISIBLE and rng.random() > 0.78:
                 continue
             even = dim in decks and rng.random() < 0.6  # goes round the values, so that rare ones are sold as well
-            profile[dim] = values_of(decks[dim][number % len(decks[dim])] if even else weighted(rng, _allowed(shop, product, dim, split)))
+            profile[dim] = values_of(decks[dim][number % len(decks[dim])] if even else weighted(rng, allowed[dim]))
         profile["brand"] = (rng.choice(shop.brands[product.group]),)
         unseen = split == "test" and bool(held_out) and number % 4 == 1
         if unseen:

@@ -46,7 +46,8 @@ def main(output: str, seed: int, items: int, queries: int, pairs_per_query: int,
             items, queries, pairs_per_query = 80, 40, 6
         Path(output).resolve().parent.mkdir(parents=True, exist_ok=True)
         with output_directory(output, force=force) as folder:
-            counts = generate(folder, load_shop(seed, small), seed, items, queries, pairs_per_query, 0.3 if small else TEST_QUERIES, 0.4 if small else TEST_ITEMS)
+            shares = (0.3, 0.4) if small else (TEST_QUERIES, TEST_ITEMS)
+            counts = generate(folder, load_shop(seed, small), seed, items, queries, pairs_per_query, *shares)
     except LoreError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -47,7 +47,10 @@ class Shelf:
         self._codes: dict[str, tuple[list[tuple[str, ...] | None], np.ndarray]] = {}
 
     def show(self, query: Query, count: int) -> list[Shown]:
-        """`count` products (fewer when the rest would all have one grade) in the lexical order of a simple engine, chosen so that all pairs together keep to MIX."""
+        """`count` products (fewer when the rest would all have one grade) in the lexical order of a simple engine.
+
+        They are chosen so that all pairs shown so far keep to MIX.
+        """
         states, grades = self._judge(query.needs)
         related = self._related(query.needs[0].value)
         conflict = STATES.index("conflict")
@@ -116,10 +119,8 @@ class Shelf:
         if blind != states and self.grader.grade(query.needs, blind)[0] != grade:
             difficulty.append("visual")
         accessory = states[0] == "conflict" and product.category in self._related(query.needs[0].value)
-        confusable = right_kind and any(
-            state == "conflict" and need.attribute == "colour" and not need.negated and product.truth["colour"][0] in near_values(self.shop, "colour", need.value)
-            for need, state in zip(query.needs, states, strict=True)
-        )
+        refused = [need for need, state in zip(query.needs, states, strict=True) if state == "conflict" and need.attribute == "colour" and not need.negated]
+        confusable = right_kind and any(product.truth["colour"][0] in near_values(self.shop, "colour", need.value) for need in refused)
         if accessory or confusable or NARROW_RULES & set(rules):
             difficulty.append("rules")
         return tuple(difficulty)

@@ -21,7 +21,8 @@ WEIGHTS = {"colour": 3.0, "pattern": 2.2, "material": 2.0, "brand": 0.7, "price-
 UNTRANSLATED = ("size-specification", "quantity-package", "series-model", "brand", "compatibility")  # no Chinese name: written as they are
 NOT_IN_CHINESE = ("quantity-package",)
 EXCLUDABLE = ("material", "pattern", "colour", "ingredient-component")
-FRONT = ("brand", "series-model", "season-time", "size-specification", "quantity-package", "style", "function-effect", "ip-theme", "shape-fit", "pattern", "colour", "material")
+FRONT = ("brand", "series-model", "season-time", "size-specification", "quantity-package", "style", "function-effect", "ip-theme")
+FRONT += ("shape-fit", "pattern", "colour", "material")  # the usual order of words before an English noun
 BETWEEN_CHINESE = re.compile(r"(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
 AFTER = {"audience": "for {}", "occasion-scene": "for {}", "compatibility": "for {}", "ingredient-component": "with {}", "price-condition": "{}"}
 
@@ -85,8 +86,8 @@ def _query(shop: Shop, partition: Partition, product: ProductClass, term: Term |
     knowledge |= {"negation"} if any(need.negated for need in needs) else set()
     words = _chinese(all_needs, term, rng) if language == "zh" else _english(shop, all_needs, term, knowledge, rng)
     if language == "en" and rng.random() < MISSPELT / (1 - CHINESE) * 1.1:
-        protected = {"without", "under", *(term.term if term else "").split()} | {word for need in needs if need.attribute in UNTRANSLATED for word in need.value.split()}
-        slipped = _misspell(words, protected, rng)
+        names = {word for need in needs if need.attribute in UNTRANSLATED for word in need.value.split()}
+        slipped = _misspell(words, {"without", "under", *names, *(term.term if term else "").split()}, rng)
         knowledge |= {"misspelling"} if slipped != words else set()
         words = slipped
     return Query(words, language, all_needs, product.name, frozenset(knowledge), bool(held))
@@ -202,6 +203,7 @@ def _misspell(text: str, protected: set[str], rng: random.Random) -> str:
     place = rng.choice(places)
     word = words[place]
     at = rng.randint(1, len(word) - 2)
-    edits = (word[:at] + word[at + 1 :], word[:at] + word[at + 1] + word[at] + word[at + 2 :], word[:at] + word[at] + word[at:], word[:at] + rng.choice("aeiorst") + word[at + 1 :])
-    words[place] = rng.choice(edits)
+    before, letter, after = word[:at], word[at], word[at + 1 :]
+    missing, swapped, doubled, wrong = after, after[0] + letter + after[1:], letter + letter + after, rng.choice("aeiorst") + after
+    words[place] = before + rng.choice((missing, swapped, doubled, wrong))
     return " ".join(words)

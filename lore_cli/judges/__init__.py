@@ -27,6 +27,7 @@ SCHEMES: dict[str, tuple[str, str]] = {
     "student": ("student", "student:PATH         the distilled small encoder"),
     "cache": ("cached", "cache:DIR            a published head-cache generation"),
     "tier": ("tiered", "tier:PLAN            cache, student and model behind one routing policy"),
+    "lexical": ("lexical", "lexical:PAIRS        the lexical baseline, fitted on graded pairs"),
     "replay": ("replay", "replay:FILE          recorded verdicts"),
 }
 

@@ -1,0 +1,100 @@
+"""Stage `knowledge`: what the query asks for, with injected knowledge. Pair → Trace with `needs`.
+
+The expert reads the glossary itself; a language model is shown the entries whose term the query holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lore_cli.answer import clean_value, need_text, one_line
+from lore_cli.path.knowledge import Entry, Glossary
+from lore_cli.path.needs import construct
+from lore_cli.path.text import normalise
+from lore_cli.prompts import load_prompt
+from lore_cli.records import Need, Trace, change
+from lore_cli.rulebook import Rulebook
+from lore_cli.synth import Dropped
+from lore_cli.synth.teacher import Teacher, Unusable
+
+_NEED = re.compile(r"([a-z-]+) = (not )?([^;=\[\]\n]+)")
+_MOST_NEEDS = 12
+_MOST_ENTRIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertKnowledge:
+    """Path construction by the deterministic expert."""
+
+    rulebook: Rulebook
+    glossary: Glossary
+    name: str = "knowledge"
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        return [change(trace, needs=construct(trace.query, self.rulebook, self.glossary)) for trace in traces]
+
+    def identity(self) -> dict[str, str]:
+        return {"rulebook": self.rulebook.hash, "knowledge": self.glossary.hash}
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtKnowledge:
+    """Path construction by a language model. A query is asked once a batch; a reply that is not needs line by line is asked again, then rejected."""
+
+    rulebook: Rulebook
+    glossary: Glossary
+    teacher: Teacher
+    name: str = "knowledge"
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        queries = list(dict.fromkeys(trace.query for trace in traces))
+        answers = self.teacher.ask([self._prompt(query) for query in queries], lambda _, reply: read_needs(reply, self.rulebook))
+        by_query = dict(zip(queries, answers, strict=True))
+        results: list[Trace | Dropped] = []
+        for trace in traces:
+            needs, _, reason, replied = by_query[trace.query]
+            if needs is not None:
+                results.append(change(trace, needs=needs))
+            else:
+                results.append(Dropped(trace, "rejected" if replied else "failed", f"knowledge: {reason}"))
+        return results
+
+    def identity(self) -> dict[str, str]:
+        prompt = load_prompt("knowledge", self.teacher.language).hash
+        return {**self.teacher.identity(), "rulebook": self.rulebook.hash, "knowledge": self.glossary.hash, "knowledge_prompt": prompt}
+
+    def _prompt(self, query: str) -> str:
+        chinese = self.teacher.language == "zh"
+        dimensions = "\n".join(f"- {d.id}: {d.zh if chinese else d.text}" for d in self.rulebook.dimensions.values())
+        entries = "\n".join(_entry_line(entry) for entry in entries_in(query, self.glossary)) or "-"
+        return load_prompt("knowledge", self.teacher.language).render(dimensions=dimensions, glossary=entries, query=one_line(query))
+
+
+def entries_in(query: str, glossary: Glossary) -> list[Entry]:
+    """The glossary entries whose term stands in the query, longest term first, at most twelve."""
+    text = one_line(normalise(query))
+    held = [entry for entry in glossary.entries if one_line(normalise(entry.term)) in text]
+    return sorted(held, key=lambda entry: -len(entry.term))[:_MOST_ENTRIES]
+
+
+def _entry_line(entry: Entry) -> str:
+    meaning = ", ".join(f"{need.attribute} = {need_text(need)}" for need in entry.needs)
+    return one_line(f"- {entry.term}: {meaning}" + (f" ({entry.note})" if entry.note else ""))
+
+
+def read_needs(reply: str, rulebook: Rulebook) -> tuple[Need, ...]:
+    """Needs from lines `attribute = value` or `attribute = not value`. Raises `Unusable` for any other line, an unknown attribute, no need or too many."""
+    needs = []
+    for number, line in enumerate(reply.strip().split("\n"), 1):
+        parts = _NEED.fullmatch(line.strip())
+        if not parts:
+            raise Unusable(f"line {number} is no need: {line[:60]!r}")
+        attribute, negation, value = parts.groups()
+        if attribute not in rulebook.dimensions:
+            raise Unusable(f"line {number}: '{attribute}' is not an attribute dimension")
+        needs.append(Need(attribute, clean_value(value), bool(negation)))
+    if not needs or len(needs) > _MOST_NEEDS:
+        raise Unusable(f"{len(needs)} needs")
+    return tuple(dict.fromkeys(needs))

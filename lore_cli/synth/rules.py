@@ -1,0 +1,206 @@
+"""Stage `rules`: needs held against the item, the rules applied, the grade; then the training text. The human grade is shown to the teacher.
+
+What LORE does: the three stages' knowledge is merged into one reasoning per pair, and sister systems throw away reasoning whose grade
+disagrees with the human's. Where we decide [ours]:
+1. a reasoning is kept only when it follows its own rules: its grade is the one that its matches imply;
+2. the expert teacher has alternative readings of what leaves room (`READINGS`), tried in this order, and takes the first whose implied grade is
+   the human's; it never bends a state that a table or a measurement decides. When none agrees the pair is rejected;
+3. how often the *first* reading agrees is counted apart: that is the expert's own accuracy, the later readings know the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lore_cli.answer import Answer, AnswerError, Layout, adheres, implied, need_text, parse, render
+from lore_cli.path.evidence import gather
+from lore_cli.path.follow import PLAIN, Reading, follow
+from lore_cli.path.knowledge import Glossary
+from lore_cli.path.text import tokenise
+from lore_cli.prompts import load_prompt, pair_prompt
+from lore_cli.records import Evidence, Grade, Match, Need, Trace, change
+from lore_cli.rulebook import Rulebook
+from lore_cli.synth import Dropped
+from lore_cli.synth.teacher import Teacher, Unusable
+
+Needs = tuple[Need, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """How the training text is written: the prompt template, its language, the completion's layout."""
+
+    prompt: str = "short"
+    language: str = "en"
+    layout: Layout = "answer-last"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What every form of the stage needs. ungraded: keep pairs without a human grade, with the grade that their reasoning implies."""
+
+    rulebook: Rulebook
+    glossary: Glossary
+    text: Text
+    ungraded: bool = False
+
+    def finish(self, trace: Trace, answer: Answer, evidence: tuple[Evidence, ...] | None, synthesis: dict[str, object]) -> Trace:
+        """The trace with reasoning, training text and how it came about."""
+        prompt = pair_prompt(trace, self.rulebook, self.text.prompt, self.text.language)  # type: ignore[arg-type]
+        fields = {"evidence": evidence, "matches": answer.matches or None, "rules": answer.rules if answer.matches else None}
+        done = change(trace, **fields, grade=answer.grade, prompt=prompt, completion=render(answer, self.text.layout))
+        return noted(done, synthesis)
+
+    def identity(self) -> dict[str, str]:
+        prompt = f"{self.text.prompt}:{load_prompt(self.text.prompt, self.text.language).hash}"
+        return {"rulebook": self.rulebook.hash, "knowledge": self.glossary.hash, "prompt": prompt, "layout": self.text.layout, "ungraded": str(self.ungraded)}
+
+
+def noted(trace: Trace, synthesis: dict[str, object]) -> Trace:
+    """The trace with the row field `synthesis`, which says how it was made; it is no part of what is learnt."""
+    done = change(trace)
+    done.__dict__["raw"]["synthesis"] = synthesis
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The label-only form: prompt and human grade, nothing between. Every graded pair is kept, rater noise included."""
+
+    room: Room
+    name: str = "rules"
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        return [
+            self.room.finish(trace, Answer((), (), trace.grade), trace.evidence, {"reading": "label"}) if trace.grade else Dropped(trace, "rejected", "no human grade")
+            for trace in traces
+        ]
+
+    def identity(self) -> dict[str, str]:
+        return self.room.identity()
+
+
+def lenient(needs: Needs, matches: Sequence[Match], rulebook: Rulebook) -> Needs:
+    """Without what no table lists and the item does not confirm: a word the expert could not place need not be a demand."""
+    kept = tuple(
+        need
+        for need, match in zip(needs, matches, strict=True)
+        if match.state != "unknown" or need.attribute in ("category", "price-condition") or need.negated or need.value in rulebook.table(need.attribute).canonical
+    )
+    return kept or needs
+
+
+def last_word(needs: Needs, matches: Sequence[Match], rulebook: Rulebook) -> Needs:
+    """An unlisted product by its last word only: `filter` for `pool filter`."""
+    first = needs[0]
+    words = tokenise(first.value).words
+    if first.attribute != "category" or first.negated or len(words) < 2 or not words[-1].isascii() or first.value in rulebook.table("category").canonical:
+        return needs
+    return (Need("category", words[-1]), *needs[1:])
+
+
+def as_read(needs: Needs, matches: Sequence[Match], rulebook: Rulebook) -> Needs:
+    """The needs as they are."""
+    return needs
+
+
+READINGS: tuple[tuple[str, Reading, Callable[[Needs, Sequence[Match], Rulebook], Needs]], ...] = (
+    ("plain", PLAIN, as_read),
+    ("exclusive", Reading(exclusive=True), as_read),
+    ("cautious", Reading(other="never"), as_read),
+    ("other-product", Reading(other="always"), as_read),
+    ("last-word", PLAIN, last_word),
+    ("lenient", PLAIN, lenient),
+)
+"""Name, how the item is read, how the needs are read. The first is the expert's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRules:
+    """Path following by the deterministic expert, which may choose among its readings when the human grade is shown. `readings`: how many of them."""
+
+    room: Room
+    readings: int = len(READINGS)
+    name: str = "rules"
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        return [self._one(trace) for trace in traces]
+
+    def identity(self) -> dict[str, str]:
+        return {**self.room.identity(), "readings": " ".join(name for name, _, _ in READINGS[: self.readings])}
+
+    def _one(self, trace: Trace) -> Trace | Dropped:
+        if not trace.needs:
+            return Dropped(trace, "failed", "rules: the row has no needs; run the knowledge stage before")
+        first: tuple[Match, ...] = ()
+        first_grade: Grade | None = None
+        for name, reading, change_needs in READINGS[: self.readings]:
+            needs = change_needs(trace.needs, first, self.room.rulebook) if first else trace.needs
+            if first and reading == PLAIN and needs == trace.needs:
+                continue
+            answer = implied(follow(needs, trace.item, self.room.rulebook, self.room.glossary, reading), self.room.rulebook)
+            if not first:
+                first, first_grade = answer.matches, answer.grade
+            if trace.grade is None and not self.room.ungraded:
+                return Dropped(noted(trace, {"first_grade": first_grade}), "rejected", "no human grade")
+            if trace.grade in (None, answer.grade):
+                taught = change(trace, needs=needs)
+                evidence = gather(trace.item, self.room.rulebook, needs, self.room.glossary)
+                return self.room.finish(taught, answer, evidence, {"reading": name, "first_grade": first_grade})
+        return Dropped(noted(trace, {"first_grade": first_grade}), "rejected", f"no reading agrees with the human grade: the rules give {first_grade}, the human {trace.grade}")
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtRules:
+    """Path following by a language model that sees needs, protocol and human grade. What does not parse, follow its own rules or agree is asked again, then rejected."""
+
+    room: Room
+    teacher: Teacher
+    name: str = "rules"
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        rows: list[Trace | Dropped] = [self._admitted(trace) for trace in traces]
+        asked = [place for place, row in enumerate(rows) if isinstance(row, Trace)]
+        kept = [row for row in rows if isinstance(row, Trace)]
+        first: dict[int, Grade] = {}
+        answers = self.teacher.ask([self._prompt(trace) for trace in kept], lambda number, reply: self._read(kept[number], reply, number, first))
+        for number, (place, (answer, attempts, reason, replied)) in enumerate(zip(asked, answers, strict=True)):
+            note: dict[str, object] = {"reading": f"attempt {attempts}", "first_grade": first.get(number)}
+            if answer is not None:
+                evidence = tuple(dict.fromkeys(Evidence(match.attribute, match.found, match.source) for match in answer.matches if match.found and match.source))
+                rows[place] = self.room.finish(kept[number], answer, tuple(dict.fromkeys((*(kept[number].evidence or ()), *evidence))), note)
+            else:
+                dropped = noted(kept[number], {"first_grade": first.get(number)})
+                rows[place] = Dropped(dropped, "rejected" if replied else "failed", reason if replied else f"rules: {reason}")
+        return rows
+
+    def identity(self) -> dict[str, str]:
+        return {**self.teacher.identity(), **self.room.identity(), "rules_prompt": load_prompt("rules", self.teacher.language).hash}
+
+    def _admitted(self, trace: Trace) -> Trace | Dropped:
+        if not trace.needs:
+            return Dropped(trace, "failed", "rules: the row has no needs; run the knowledge stage before")
+        if trace.grade is None and not self.room.ungraded:
+            return Dropped(trace, "rejected", "no human grade")
+        return trace
+
+    def _prompt(self, trace: Trace) -> str:
+        protocol = pair_prompt(trace, self.room.rulebook, "judge", self.teacher.language)  # type: ignore[arg-type]
+        needs = "\n".join(f"{need.attribute} = {need_text(need)}" for need in trace.needs or ())
+        return load_prompt("rules", self.teacher.language).render(protocol=protocol, needs=needs, grade=trace.grade or "?")
+
+    def _read(self, trace: Trace, reply: str, number: int, first: dict[int, Grade]) -> Answer:
+        try:
+            answer = parse(reply, self.room.rulebook)
+        except AnswerError as error:
+            raise Unusable(f"the reply does not hold to the answer format: {error}") from error
+        first.setdefault(number, answer.grade)
+        if [(match.attribute, match.need) for match in answer.matches] != [(need.attribute, need_text(need)) for need in trace.needs or ()]:
+            raise Unusable("the reply does not answer the needs one by one")
+        if not adheres(answer, self.room.rulebook):
+            grade, rules = self.room.rulebook.grade(answer.matches)
+            raise Unusable(f"the reply breaks its own rules: its matches give {grade} by {' '.join(rules) or 'no rule'}, it says {answer.grade}")
+        if trace.grade not in (None, answer.grade):
+            raise Unusable(f"no reading agrees with the human grade: the reply gives {answer.grade}, the human {trace.grade}")
+        return answer

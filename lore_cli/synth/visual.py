@@ -1,0 +1,108 @@
+"""Stage `visual`: what the picture shows, as a caption. It adds `item.caption`; a language model also reads caption and needs into `evidence`.
+
+The embedded captioner looks at pixels; a text model cannot, so it is given the same caption and says what it tells about each visual
+attribute asked for. A caption that is there already (a shop's, or a vision model's) is kept. An item without an image stays without a caption.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lore_cli.answer import clean_value, item_lines, need_text, one_line
+from lore_cli.errors import BadInput, Missing
+from lore_cli.prompts import load_prompt
+from lore_cli.records import Evidence, Trace, change, change_item
+from lore_cli.rulebook import Rulebook
+from lore_cli.synth import Dropped
+from lore_cli.synth.captioner import VERSION, caption
+from lore_cli.synth.teacher import Teacher, Unusable
+
+_REMEMBERED = 50_000
+_LINE = re.compile(r"([a-z-]+) = ([^;=\[\]\n]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """Captions by the embedded captioner. `folder`: what image paths are relative to. fail_fast: raise at the first image that is missing."""
+
+    rulebook: Rulebook
+    folder: Path
+    fail_fast: bool = False
+    name: str = "visual"
+    seen: dict[Path, str] = field(default_factory=dict)
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        return [self._one(trace) for trace in traces]
+
+    def identity(self) -> dict[str, str]:
+        return {"captioner": VERSION, "rulebook": self.rulebook.hash}
+
+    def _one(self, trace: Trace) -> Trace | Dropped:
+        if trace.item.caption is not None or not trace.item.image:
+            return trace
+        try:
+            return change_item(trace, caption=self._caption(self.folder / trace.item.image))
+        except Missing as problem:
+            if self.fail_fast:
+                raise BadInput(problem.message, where=f"row '{trace.id}'", field="item.image", hint="pass --images DIR, or --on-bad skip to go on without such rows") from problem
+            return Dropped(trace, "failed", f"visual: {problem.message}")
+
+    def _caption(self, path: Path) -> str:
+        """An item is shown for many queries: its picture is looked at once."""
+        if path not in self.seen:
+            if len(self.seen) >= _REMEMBERED:
+                self.seen.clear()
+            self.seen[path] = caption(path, self.rulebook)
+        return self.seen[path]
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtVisual:
+    """Captions as above, then a language model says what each caption tells about the visual attributes asked for. Rows without caption or such needs pass."""
+
+    captioned: Captioned
+    teacher: Teacher
+    name: str = "visual"
+
+    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
+        rows = self.captioned(traces)
+        asked = [place for place, row in enumerate(rows) if isinstance(row, Trace) and row.item.caption and self._visual_needs(row)]
+        prompts = [self._prompt(rows[place]) for place in asked]  # type: ignore[arg-type]
+        answers = self.teacher.ask(prompts, lambda number, reply: self._read(rows[asked[number]], reply))  # type: ignore[arg-type]
+        for place, (evidence, _, reason, replied) in zip(asked, answers, strict=True):
+            trace = rows[place]
+            assert isinstance(trace, Trace)
+            if evidence is not None:
+                kept = tuple(piece for piece in trace.evidence or () if piece.source != "caption")
+                rows[place] = change(trace, evidence=(*kept, *evidence))
+            else:
+                rows[place] = Dropped(trace, "rejected" if replied else "failed", f"visual: {reason}")
+        return rows
+
+    def identity(self) -> dict[str, str]:
+        return {**self.captioned.identity(), **self.teacher.identity(), "visual_prompt": load_prompt("visual", self.teacher.language).hash}
+
+    def _visual_needs(self, trace: Trace) -> list[str]:
+        dimensions = self.captioned.rulebook.dimensions
+        return [f"{need.attribute} = {need_text(need)}" for need in trace.needs or () if dimensions[need.attribute].visual]
+
+    def _prompt(self, trace: Trace) -> str:
+        needs = one_line(", ".join(self._visual_needs(trace)))
+        return load_prompt("visual", self.teacher.language).render(needs=needs, caption=one_line(trace.item.caption or ""), item=item_lines(trace.item))
+
+    def _read(self, trace: Trace, reply: str) -> tuple[Evidence, ...]:
+        """Lines `attribute = value`, or `none`. What the caption does not say is refused: a text model has not seen the picture."""
+        if reply.strip() == "none":
+            return ()
+        found = []
+        for number, line in enumerate(reply.strip().split("\n"), 1):
+            parts = _LINE.fullmatch(line.strip())
+            if not parts or parts[1] not in self.captioned.rulebook.dimensions or not self.captioned.rulebook.dimensions[parts[1]].visual:
+                raise Unusable(f"line {number} is no visual evidence: {line[:60]!r}")
+            if one_line(parts[2].casefold()) not in one_line((trace.item.caption or "").casefold()):
+                raise Unusable(f"line {number}: the caption does not say {parts[2]!r}")
+            found.append(Evidence(parts[1], clean_value(parts[2]), "caption"))
+        return tuple(dict.fromkeys(found))
