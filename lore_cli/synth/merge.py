@@ -66,7 +66,7 @@ class Tally:
         said = row.get("synthesis")
         if said and outcome.state != "failed":
             self.readings[said.get("reading") or "none"] += 1
-            if grade in GRADES and said.get("first_grade"):
+            if grade in GRADES and said.get("first_grade") and not said.get("ungraded"):
                 self.confusion[grade, said["first_grade"]] += 1
 
     def counts(self) -> dict[str, Any]:

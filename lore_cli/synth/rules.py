@@ -50,7 +50,7 @@ class Room:
         prompt = pair_prompt(trace, self.rulebook, self.text.prompt, self.text.language)  # type: ignore[arg-type]
         fields = {"evidence": evidence, "matches": answer.matches or None, "rules": answer.rules if answer.matches else None}
         done = change(trace, **fields, grade=answer.grade, prompt=prompt, completion=render(answer, self.text.layout))
-        return noted(done, synthesis)
+        return noted(done, synthesis if trace.grade else {**synthesis, "ungraded": True})
 
     def identity(self) -> dict[str, str]:
         prompt = f"{self.text.prompt}:{load_prompt(self.text.prompt, self.text.language).hash}"

@@ -1,0 +1,139 @@
+"""lore-synth: pairs become traces with reasoning to learn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lore_cli import answer, stream
+from lore_cli.commands.common import (
+    SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
+)  # fmt: skip
+from lore_cli.errors import UsageError
+from lore_cli.ledger import Outcome
+from lore_cli.path.knowledge import load_glossary, vocabulary
+from lore_cli.progress import Log
+from lore_cli.records import Trace
+from lore_cli.synth import STAGES, Stage
+from lore_cli.synth.knowledge import ExpertKnowledge, TaughtKnowledge
+from lore_cli.synth.merge import Tally, synthesise
+from lore_cli.synth.rules import READINGS, ExpertRules, Labels, Room, TaughtRules, Text
+from lore_cli.synth.teacher import Teacher
+from lore_cli.synth.visual import Captioned, TaughtVisual
+
+_EXPERT_BATCH = 64
+_WINDOW_BATCHES = 4
+
+
+@click.command(context_settings=SETTINGS)
+@run_options("synth")
+@input_options
+@output_options
+@resume_options
+@judge_options("rulebook:")
+@click.option("--stages", default=",".join(STAGES), help="Stages to run, separated by commas; each reads what the ones before left in the rows.")
+@click.option("--layout", type=click.Choice(answer.LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone.")
+@click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
+@click.option("--attempts", type=click.IntRange(min=1), default=len(READINGS), help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
+@click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
+@click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies.")
+@version_option
+def cli(
+    inputs: Inputs, output: Output, judging: Judging, run: Run, stages: str, layout: answer.Layout, images: str | None, attempts: int, rejected: str | None, accept_ungraded: bool
+) -> int:  # fmt: skip
+    """Progressive reasoning: pairs become traces, in three stages that also run piped.
+
+    \b
+    knowledge  what the query asks for, with the glossary's help → needs
+    visual     what the picture shows → item.caption
+    rules      needs against item, rules, grade → matches, prompt, completion
+
+    The teacher (--judge) is the deterministic expert or a language model. It sees the human grade; reasoning that leads elsewhere is asked for
+    again and then rejected. A missing image stops the run, or with --on-bad skip leaves a row with `error`. Bounded memory.
+
+    \b
+    Example:
+      $ lore-synth examples/pairs.jsonl --knowledge examples/glossary.jsonl -o /tmp/traces.jsonl --force
+      $ lore-synth examples/pairs.jsonl --stages knowledge | lore-synth - --stages visual --images examples | lore-synth - --stages rules --layout answer-first > /tmp/piped.jsonl
+    """
+    chosen = _stages(stages, layout)
+    if rejected is not None:
+        stream.refuse_existing(rejected, output.force or output.resume or output.retry_failed)
+    steps, batch = _steps(chosen, inputs, judging, layout, images, attempts, accept_ungraded)
+    identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(chosen), **{key: value for step in steps for key, value in step.identity().items()}}
+    tally, counts = Tally(), _Late()
+    log = _Counting(run.log, tally, counts)
+
+    def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
+        return synthesise(traces, steps, batch)
+
+    code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts)
+    for line in tally.lines() if "rules" in chosen else ():
+        run.log.say(line)
+    return code
+
+
+class _Late(dict[str, Any]):
+    """Counts for the manifest, filled when the last row has passed."""
+
+
+class _Counting(Log):
+    """A log that sees every outcome pass, those taken over by --resume too, and counts them."""
+
+    def __init__(self, log: Log, tally: Tally, counts: dict[str, Any]) -> None:
+        super().__init__(log.command, quiet=log.quiet, json=log.json)
+        self._tally, self._counts = tally, counts
+
+    def track(self, rows: Iterable[Any], what: str = "rows", total: int | None = None) -> Iterator[Any]:
+        for outcome in super().track(rows, what, total):
+            self._tally.add(outcome)
+            yield outcome
+        self._counts.update(self._tally.counts())
+
+
+def _stages(text: str, layout: str) -> tuple[str, ...]:
+    """The stages named, in their order. Labels need no reasoning: label-only leaves the knowledge stage out."""
+    named = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in named if name not in STAGES]
+    if unknown or not named:
+        raise UsageError(f"--stages {text}: {f'{unknown[0]!r} is no stage' if unknown else 'names no stage'}", hint=f"stages are {', '.join(STAGES)}")
+    return tuple(name for name in STAGES if name in named and not (layout == "label-only" and name == "knowledge"))
+
+
+def _steps(
+    chosen: tuple[str, ...], inputs: Inputs, judging: Judging, layout: answer.Layout, images: str | None, attempts: int, ungraded: bool
+) -> tuple[list[Stage], int]:  # fmt: skip
+    """The stages ready to run, and how many rows they take at a time."""
+    settings = judging.settings
+    rulebook, glossary = settings.rulebook, load_glossary(settings.knowledge)
+    vocabulary(rulebook, glossary)
+    room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
+    captioned = Captioned(rulebook, Path(images) if images else inputs.folder, fail_fast=inputs.on_bad == "fail")
+    if judging.uri == "rulebook:" or layout == "label-only":
+        rules: Stage = Labels(room) if layout == "label-only" else ExpertRules(room, min(attempts, len(READINGS)))
+        every: dict[str, Stage] = {"knowledge": ExpertKnowledge(rulebook, glossary), "visual": captioned, "rules": rules}
+        return [every[name] for name in chosen], _EXPERT_BATCH
+    teacher = _teacher(judging, attempts)
+    every = {"knowledge": TaughtKnowledge(rulebook, glossary, teacher), "visual": TaughtVisual(captioned, teacher), "rules": TaughtRules(room, teacher)}
+    return [every[name] for name in chosen], settings.batch_size * _WINDOW_BATCHES
+
+
+def _teacher(judging: Judging, attempts: int) -> Teacher:
+    """The language model behind a judge URI. Raises `UsageError` for a judge that writes no text."""
+    from lore_cli.judges.language import LanguageJudge
+
+    judge = judging.open()
+    if not isinstance(judge, LanguageJudge):
+        raise UsageError(f"--judge {judging.uri} writes no reasoning", hint="teach with rulebook:, hf:PATH, vllm:PATH or http://HOST/v1#MODEL")
+    settings = judging.settings
+    return Teacher(judge.model, judging.uri, settings.language, attempts, settings.temperature, settings.seed, settings.max_new_tokens)
+
+
+main = entry(cli, "lore-synth")
+
+if __name__ == "__main__":
+    main()
