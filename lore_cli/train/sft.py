@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import torch
 import transformers
+from datasets import Dataset
 from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
 
@@ -73,11 +74,12 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path) -> dict[str
     trainer = _Trainer(
         model=model,
         args=_config(settings, steps, folder),
-        train_dataset=_Batches(data, batches),
-        data_collator=lambda items: pad(items[0], tokenizer.pad_token_id),
+        train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
+        data_collator=lambda items: pad([Row(item["input_ids"], item["prompt"]) for item in items], tokenizer.pad_token_id),
         processing_class=tokenizer,
         callbacks=[clock],
         optimizers=_optimizer(model, settings),
+        batches=batches,
     )
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=settings.resume)
@@ -96,23 +98,16 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path) -> dict[str
     return summary
 
 
-class _Batches(torch.utils.data.Dataset):
-    """One item is one whole batch of rows; SFTTrainer's own batch size is 1."""
-
-    column_names = ["input_ids", "labels"]  # what TRL looks at to see that rows are tokenised
-
-    def __init__(self, rows: Sequence[Row], batches: Sequence[Sequence[int]]) -> None:
-        self._rows, self._batches = rows, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, number: int) -> list[Row]:
-        return [self._rows[row] for row in self._batches[number]]
-
-
 class _Trainer(SFTTrainer):
-    """SFTTrainer with the plain loss, on the positions that have a label."""
+    """SFTTrainer with the plain loss on the positions that have a label, over batches formed ahead of time (row numbers, in the order of training)."""
+
+    def __init__(self, *, batches: Sequence[Sequence[int]], **options: Any) -> None:
+        self._batches = batches
+        super().__init__(**options)
+
+    def get_train_dataloader(self) -> Any:
+        loader = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator, pin_memory=self.args.dataloader_pin_memory)
+        return self.accelerator.prepare(loader)
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         labels = inputs["labels"][:, 1:]
@@ -124,9 +119,6 @@ class _Trainer(SFTTrainer):
         hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
         asked = labels != IGNORED
         return functional.cross_entropy(model.lm_head(hidden[asked]).float(), labels[asked])
-
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # batches are in random order already
 
 
 def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
