@@ -108,6 +108,9 @@ def _match(line: str, number: int, rulebook: Rulebook) -> Match:
     if not parts:
         raise AnswerError(f"line {number}: not of the form 'attribute = need ; found value [source] ; state': {line[:80]!r}")
     attribute, need, found, source, _, state = parts.groups()
+    for value in (need, found or need):
+        if value != clean_value(value):
+            raise AnswerError(f"line {number}: {value[:40]!r} is not written as {clean_value(value)[:40]!r}")
     if attribute not in rulebook.dimensions:
         raise AnswerError(f"line {number}: '{attribute}' is not an attribute dimension")
     if source is not None and source not in SOURCES:

@@ -7,6 +7,7 @@ matches imply is the grade it gives (RAIR's deterministic rule system, arXiv 251
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 from lore_cli.errors import BadInput, Missing
 from lore_cli.records import GRADES, STATES, Grade, Match, State
-from lore_cli.values import Values, build_values, compare_listed
+from lore_cli.values import Values, build_values, check_keys, compare_listed, texts
 
 DEFAULT = Path(__file__).with_name("rulebook.toml")
 _NO_VALUES = Values()
@@ -142,40 +143,69 @@ def load_rulebook(path: str | Path | None = None) -> Rulebook:
 
 
 def _build(data: dict[str, Any], digest: str) -> Rulebook:
-    grades = {grade["id"]: dict(grade["text"]) for grade in data["grades"]}
+    check_keys(data, ("name", "version", "grades", "dimensions", "rules", "values", "units", "lexicon"), "rulebook")
+    grades = {grade["id"]: _said(grade, f"grades.{grade['id']}") for grade in data["grades"]}
     if tuple(grades) != GRADES:
         raise BadInput(f"grades are {', '.join(grades)}; they must be {', '.join(GRADES)} in this order", field="grades")
-    dimensions = {
-        name: Dimension(name, d["text"], d.get("zh", name), d["kind"] == "derived", bool(d.get("visual")), tuple(d.get("keys", ())))
-        for name, d in data["dimensions"].items()
-    }
-    rules = tuple(_rule(rule, dimensions) for rule in data["rules"])
-    _check_exceptions(rules)
+    dimensions = {name: _dimension(name, entry) for name, entry in data["dimensions"].items()}
     for name in data.get("values", {}):
         if name not in dimensions:
             raise BadInput(f"'{name}' is not an attribute dimension ({', '.join(dimensions)})", field=f"values.{name}")
     values = {name: build_values(name, table) for name, table in data.get("values", {}).items()}
+    rules = tuple(_rule(rule, dimensions, values.get("category", _NO_VALUES)) for rule in data["rules"])
+    _check_exceptions(rules)
     keys = {key.casefold(): d.id for d in dimensions.values() for key in (*d.keys, d.id, d.id.replace("-", " "))}
     units = {kind: {unit: float(factor) for unit, factor in table.items()} for kind, table in data.get("units", {}).items()}
-    lexicon = {name: tuple(words) for name, words in data.get("lexicon", {}).items()}
+    lexicon = {name: texts(data["lexicon"], name, f"lexicon.{name}") for name in data.get("lexicon", {})}
     return Rulebook(data["name"], data["version"], digest, grades, dimensions, rules, values, units, lexicon, keys)
 
 
-def _rule(data: dict[str, Any], dimensions: dict[str, Dimension]) -> Rule:
+def _dimension(name: str, entry: dict[str, Any]) -> Dimension:
+    place = f"dimensions.{name}"
+    check_keys(entry, ("kind", "visual", "zh", "keys", "text"), place)
+    if not re.fullmatch("[a-z-]+", name):
+        raise BadInput("an attribute name is lower-case letters and hyphens: answers are read back by it", field=place)
+    if entry["kind"] not in ("inherent", "derived"):
+        raise BadInput(f"kind '{entry['kind']}' is unknown (inherent, derived)", field=place)
+    return Dimension(name, entry["text"], entry.get("zh", name), entry["kind"] == "derived", bool(entry.get("visual")), texts(entry, "keys", place))
+
+
+def _said(entry: dict[str, Any], place: str) -> dict[str, str]:
+    """The text per language that prompts show; English is what every other language falls back to."""
+    if not str(entry["text"].get("en", "")).strip():
+        raise BadInput("text.en is required", field=place)
+    return dict(entry["text"])
+
+
+def _rule(data: dict[str, Any], dimensions: dict[str, Dimension], categories: Values) -> Rule:
     place = f"rules.{data['id']}"
+    check_keys(data, ("id", "cap", "when", "unless", "categories", "text"), place)
+    if data["id"] == "none" or not re.fullmatch(r"\S+", data["id"]):
+        raise BadInput("a rule id is one word other than 'none': answers cite it", field=place)
     if data["cap"] not in GRADES:
         raise BadInput(f"cap '{data['cap']}' is not a grade ({', '.join(GRADES)})", field=place)
-    clauses = []
-    for clause in data["when"]:
-        for name in (*clause.get("dimensions", ()), *clause.get("except", ())):
-            if name not in dimensions:
-                raise BadInput(f"'{name}' is not an attribute dimension ({', '.join(dimensions)})", field=place)
-        for state in clause["states"]:
-            if state not in STATES:
-                raise BadInput(f"'{state}' is not a match state ({', '.join(STATES)})", field=place)
-        names = frozenset(clause.get("dimensions", dimensions)) - frozenset(clause.get("except", ()))
-        clauses.append(Clause(names, frozenset(clause["states"]), clause.get("at_least", 1), clause.get("at_most")))
-    return Rule(data["id"], data["cap"], tuple(clauses), dict(data["text"]), tuple(data.get("unless", ())), frozenset(data.get("categories", ())))
+    limited = frozenset(categories.name(name) for name in texts(data, "categories", place))
+    for name in sorted(limited - set(categories.canonical.values())):
+        raise BadInput(f"'{name}' is not a listed category", field=f"{place}.categories", hint=f'add [values.category."{name}"]')
+    clauses = tuple(_clause(clause, dimensions, place) for clause in data["when"])
+    if not clauses:
+        raise BadInput("'when' is empty: the rule would always apply", field=place)
+    return Rule(data["id"], data["cap"], clauses, _said(data, place), texts(data, "unless", place), limited)
+
+
+def _clause(data: dict[str, Any], dimensions: dict[str, Dimension], place: str) -> Clause:
+    check_keys(data, ("dimensions", "except", "states", "at_least", "at_most"), place)
+    for name in (*texts(data, "dimensions", place), *texts(data, "except", place)):
+        if name not in dimensions:
+            raise BadInput(f"'{name}' is not an attribute dimension ({', '.join(dimensions)})", field=place)
+    for state in texts(data, "states", place):
+        if state not in STATES:
+            raise BadInput(f"'{state}' is not a match state ({', '.join(STATES)})", field=place)
+    least, most = data.get("at_least", 1), data.get("at_most")
+    if type(least) is not int or (most is not None and (type(most) is not int or most < least)):
+        raise BadInput(f"at_least {least!r}, at_most {most!r}: two numbers of matches are needed, the smaller first", field=place)
+    names = frozenset(data.get("dimensions", dimensions)) - frozenset(data.get("except", ()))
+    return Clause(names, frozenset(data["states"]), least, most)
 
 
 def _check_exceptions(rules: tuple[Rule, ...]) -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from lore_cli.errors import BadInput
 from lore_cli.records import State
 
+RELATIONS = ("synonyms", "kinds", "close", "distinct", "accessories")
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?(?:\s*/\s*\d+)?|\d+-\d+/\d+)\s*-?\s*([a-z\"'][a-z\"' -]*)?", re.IGNORECASE)
 
 
@@ -39,10 +42,30 @@ def fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def check_keys(entry: Any, allowed: Collection[str], place: str) -> None:
+    """Raise `BadInput` naming `place` for a key that is not allowed: a misspelt one would silently change what the entry means."""
+    if not isinstance(entry, dict):
+        raise BadInput(f"is {entry!r}; a table is needed", field=place)
+    for key in entry:
+        if key not in allowed:
+            raise BadInput(f"'{key}' is unknown here (allowed: {', '.join(allowed)})", field=place)
+
+
+def texts(entry: dict[str, Any], key: str, place: str) -> tuple[str, ...]:
+    """The list of texts under `key`, () without it. Raises `BadInput` for anything else: a bare text would be read letter by letter."""
+    found = entry.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(text, str) and text.strip() for text in found):
+        raise BadInput(f"'{key}' is {found!r}; a list of texts is needed", field=place)
+    return tuple(found)
+
+
 def build_values(dimension: str, table: dict[str, dict[str, list[str]]]) -> Values:
     """Check and index one `[values.DIMENSION]` table. Raises `BadInput` naming the value whose relations cannot hold."""
     canonical: dict[str, str] = {}
     for value, relations in table.items():
+        check_keys(relations, RELATIONS, f"values.{dimension}.{value}")
+        for relation in relations:
+            texts(relations, relation, f"values.{dimension}.{value}")
         for form in (value, *relations.get("synonyms", ())):
             owner = canonical.setdefault(fold(form), fold(value))
             if owner != fold(value):
@@ -53,11 +76,11 @@ def build_values(dimension: str, table: dict[str, dict[str, list[str]]]) -> Valu
                 )
     kinds = {fold(v): _members(dimension, v, "kinds", r, canonical) for v, r in table.items() if r.get("kinds")}
     kinds = {value: _descendants(dimension, value, kinds, ()) for value in kinds}
+    distinct = {frozenset((fold(v), other)) for v, r in table.items() for other in _members(dimension, v, "distinct", r, canonical)}
     close: dict[str, set[str]] = {}
     for value, relations in table.items():
-        distinct = _members(dimension, value, "distinct", relations, canonical)
         for near in _members(dimension, value, "close", relations, canonical):
-            if near in distinct:
+            if frozenset((fold(value), near)) in distinct:
                 raise BadInput(f"'{near}' is both close and distinct", field=f"values.{dimension}.{value}")
             close.setdefault(fold(value), set()).add(near)
             close.setdefault(near, set()).add(fold(value))
