@@ -15,7 +15,7 @@ from lore_cli.errors import BadInput
 from lore_cli.records import State
 
 RELATIONS = ("synonyms", "kinds", "close", "distinct", "accessories")
-QUANTITY = re.compile(r"(\d+(?:\.\d+)?(?:\s*/\s*\d+)?|\d+-\d+/\d+)\s*-?\s*([a-z\"'][a-z\"' -]*)?", re.IGNORECASE)
+QUANTITY = re.compile(r"(\d+-\d+/\d+|\d+(?:\.\d+)?(?:\s*/\s*\d+)?)\s*-?\s*([a-z\"'][a-z\"' -]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
