@@ -8,6 +8,7 @@ stays for `--retry-failed`. Memory: about 200 bytes for each row already done.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import deque
@@ -18,9 +19,10 @@ from typing import IO, Any, Literal
 
 import orjson
 
-from lore_cli.errors import UsageError
+from lore_cli.errors import BadInput, UsageError
+from lore_cli.files import is_pipe, manifest_path, read_json, refuse_existing
 from lore_cli.records import Pair, Trace, row_of
-from lore_cli.stream import refuse_existing
+from lore_cli.stream import encode
 
 State = Literal["done", "failed", "rejected"]
 _SKIPPED_AT_MOST = 10_000  # recorded outcomes held back while a batch of fresh ones is filled
@@ -39,11 +41,12 @@ class Ledger:
 
     def __init__(self, output: str | None, identity: dict[str, Any], *, resume: bool = False, retry_failed: bool = False, force: bool = False) -> None:
         """Raises `UsageError` when there is nothing to resume to, when the identity differs, or when an output or unfinished ledger is in the way."""
-        self.path = None if output in (None, "-") else Path(f"{output}.ledger")
+        self.path = None if output is None or is_pipe(output) else Path(f"{output}.ledger")
         self._identity = orjson.loads(orjson.dumps(identity))
         self._retry_failed = retry_failed
         self._done: dict[bytes, int] = {}
         self._file: IO[bytes] | None = None
+        self._recorded_any = False
         self.failed = self.reused = 0
         if self.path is None:
             if resume or retry_failed:
@@ -53,10 +56,13 @@ class Ledger:
         refuse_existing(output, force or continuing)
         if continuing and self.path.exists():
             self._load()
+        elif continuing and not self.path.exists() and Path(str(output)).exists() and not force:
+            self._compare(_finished_identity(str(output)), str(output))
+            self._start()
         elif self.path.exists() and not force:
             raise UsageError(f"{self.path} holds unfinished work", hint="pass --resume to finish it, or --force to start again")
         else:
-            self.path.write_bytes(orjson.dumps({"ledger": 1, "identity": self._identity}) + b"\n")
+            self._start()
         self._file = open(self.path, "r+b")
 
     def map(self, rows: Iterable[Pair | Trace], work: Callable[[Iterator[Any]], Iterator[Outcome]]) -> Iterator[Outcome]:
@@ -89,10 +95,11 @@ class Ledger:
                 raise RuntimeError(f"the judge lost {len(waiting)} row(s)")
 
     def close(self, complete: bool) -> None:
-        """Close; remove the file when the work is complete and nothing failed."""
-        if self._file is not None:
-            self._file.close()
-            if complete and not self.failed and self.path is not None:
+        """Close; remove the file when the work is complete and nothing failed, and when it holds nothing worth resuming."""
+        if self._file is not None and self.path is not None:
+            with contextlib.suppress(OSError):  # a disk that is full now was full before: that error is on its way already
+                self._file.close()
+            if (complete and not self.failed) or not self._recorded_any:
                 self.path.unlink()
 
     def _recorded(self, waiting: deque[int | bytes]) -> Iterator[Outcome]:
@@ -108,34 +115,60 @@ class Ledger:
         self.failed += outcome.state == "failed"
         if self._file is not None:
             self._file.seek(0, os.SEEK_END)
-            self._file.write(orjson.dumps({"key": key.hex(), "state": outcome.state, "row": outcome.row}) + b"\n")
+            self._file.write(encode({"key": key.hex(), "state": outcome.state, "row": outcome.row}))
             self._file.flush()
+            self._recorded_any = True
+
+    def _start(self) -> None:
+        assert self.path is not None
+        self.path.write_bytes(encode({"ledger": 1, "identity": self._identity}))
 
     def _load(self) -> None:
         assert self.path is not None
         with open(self.path, "r+b") as file:
             whole = 0
-            for line in file:
+            for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     break
-                entry = orjson.loads(line)
-                if whole == 0:
-                    self._compare(entry["identity"])
-                elif entry["state"] == "failed" and self._retry_failed:
-                    self._done.pop(bytes.fromhex(entry["key"]), None)
-                else:
-                    self._done[bytes.fromhex(entry["key"])] = whole
+                try:
+                    self._take(orjson.loads(line), whole)
+                except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                    raise BadInput("is damaged: this line is no outcome", where=str(self.path), line=number, hint="pass --force to start again") from error
                 whole += len(line)
             file.truncate(whole)
         if whole == 0:
-            self.path.write_bytes(orjson.dumps({"ledger": 1, "identity": self._identity}) + b"\n")
+            self._start()
 
-    def _compare(self, recorded: dict[str, Any]) -> None:
+    def _take(self, entry: dict[str, Any], offset: int) -> None:
+        if offset == 0:
+            self._compare(entry["identity"], str(self.path))
+            return
+        self._recorded_any = True
+        key = bytes.fromhex(entry["key"])
+        if entry["state"] == "failed" and self._retry_failed:
+            self._done.pop(key, None)
+        else:
+            self._done[key] = offset
+
+    def _compare(self, recorded: dict[str, Any], where: str) -> None:
         differing = [name for name in sorted({*recorded, *self._identity}) if recorded.get(name) != self._identity.get(name)]
         if differing:
             changes = "; ".join(f"{name}: was {recorded.get(name)!r}, is {self._identity.get(name)!r}" for name in differing)
-            raise UsageError(f"{self.path} was made under other settings: {changes}", hint="use the same settings to resume, or --force to start again")
+            raise UsageError(f"{where} was made under other settings: {changes}", hint="use the same settings to resume, or --force to start again")
+
+
+def _finished_identity(output: str) -> dict[str, Any]:
+    """What made an output that is complete, as its manifest tells. Raises `UsageError` without one."""
+    manifest = manifest_path(output)
+    document = read_json(manifest, "the manifest of the output to resume") if manifest.exists() else None
+    if not isinstance(document, dict) or not isinstance(document.get("identity"), dict):
+        raise UsageError(f"{output} exists, and no manifest or ledger says what made it", hint="pass --force to replace it, or choose another --output")
+    return document["identity"]
 
 
 def _key(row: Pair | Trace) -> bytes:
-    return hashlib.blake2b(orjson.dumps(row_of(row), option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    plain = row_of(row)
+    try:
+        return hashlib.blake2b(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    except TypeError:
+        return hashlib.blake2b(encode(plain), digest_size=16).digest()  # says what JSON cannot hold

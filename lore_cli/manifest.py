@@ -6,14 +6,41 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lore_cli import __version__
-from lore_cli.stream import write_json_atomic
+from lore_cli.files import is_pipe, manifest_path, write_json_atomic
 
 _PACKAGES = ("polars", "msgspec", "orjson", "torch", "transformers", "trl", "peft", "vllm", "lmdb")
+
+
+class FileHash(msgspec.Struct, frozen=True):
+    """A file or directory by path and content. sha256 is null for what could not be read again, such as a pipe."""
+
+    path: str
+    sha256: str | None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """OUTPUT.manifest.json. `settings`: every option of the command as resolved (flag, LORE_* variable, --config, default).
+
+    `identity`: what determines the content beside the inputs (judge, model, prompt and rulebook hashes …): a --resume under anything else
+    is refused. `counts`: what became of the rows. `packages`: versions of what was installed.
+    """
+
+    command: str
+    lore: str
+    created: str
+    output: FileHash
+    inputs: list[FileHash]
+    settings: dict[str, Any]
+    identity: dict[str, Any]
+    counts: dict[str, Any]
+    python: str
+    packages: dict[str, str]
 
 
 def sha256_of(path: str | Path) -> str | None:
@@ -36,24 +63,26 @@ def write_manifest(
     output: str | None, *, command: str, inputs: Sequence[str], settings: dict[str, Any], identity: dict[str, Any] | None = None, counts: dict[str, Any] | None = None
 ) -> None:
     """Write the manifest of `output`; nothing for a pipe. `settings` must hold no secret; `counts` says what happened to the rows."""
-    if output in (None, "-"):
+    if output is None or is_pipe(output):
         return
-    document = {
-        "command": command,
-        "lore": __version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "output": {"path": output, "sha256": sha256_of(output)},
-        "inputs": [{"path": path, "sha256": sha256_of(path)} for path in inputs],
-        "settings": settings,
-        "identity": identity or {},
-        "counts": counts or {},
-        "python": platform.python_version(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
-    }
-    write_json_atomic(f"{str(output).rstrip('/')}.manifest.json", document)
+    manifest = Manifest(
+        command=command,
+        lore=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        output=FileHash(output, sha256_of(output)),
+        inputs=[FileHash(path, sha256_of(path)) for path in inputs],
+        settings=settings,
+        identity=identity or {},
+        counts=counts or {},
+        python=platform.python_version(),
+        packages={name: version for name in _PACKAGES if (version := _version(name))},
+    )
+    write_json_atomic(manifest_path(output), msgspec.to_builtins(manifest))
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # 20 ms that no --help should pay
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

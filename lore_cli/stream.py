@@ -1,14 +1,14 @@
 """Rows in and out: JSONL or Parquet, files or pipes, one at a time.
 
 Reading is a ladder of generators (lines → rows → checked records), so memory does not grow with the input; only the ids
-seen are kept where duplicates are refused. Writing is whole or not at all: a temporary name beside the target, fsync, rename;
-a target whose content would not change is left as it is, mtime included, so that make stays quiet.
+seen are kept where duplicates are refused. How a file appears whole or not at all is in files.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import filecmp
+import datetime
+import decimal
 import os
 import shutil
 import sys
@@ -21,8 +21,11 @@ import msgspec
 import orjson
 
 from lore_cli import records
-from lore_cli.errors import BadInput, Missing, UsageError
-from lore_cli.records import AnyRecord, Record
+from lore_cli.errors import BadInput, Missing
+from lore_cli.files import (  # noqa: F401  what is written whole or not at all, rows or not, is found here
+    is_pipe, output_directory, publish, read_json, refuse_existing, sync, workspace, write_bytes_atomic, write_json_atomic, write_text_atomic,
+)  # fmt: skip
+from lore_cli.records import AnyRecord, Record, row_of
 
 FORMATS = ("jsonl", "parquet")
 _PARQUET_MAGIC = b"PAR1"
@@ -34,12 +37,16 @@ class Rejects:
     def __init__(self, path: str | None) -> None:
         self.path, self.count, self._file = path, 0, None
 
+    def start(self) -> None:
+        """Begin the file anew: it tells of this run alone, and is empty when no row was bad."""
+        if self.path is not None and self._file is None:
+            self._file = open(self.path, "wb")
+
     def add(self, problem: BadInput, text: bytes) -> None:
         self.count += 1
-        if self.path is None:
-            return
+        self.start()
         if self._file is None:
-            self._file = open(self.path, "wb")
+            return
         row = {"file": problem.where, "line": problem.line, "field": problem.field, "reason": problem.reason, "text": text.decode("utf-8", "replace")}
         self._file.write(orjson.dumps(row) + b"\n")
         self._file.flush()
@@ -50,12 +57,13 @@ class Rejects:
 
 
 def read(
-    kind: type[AnyRecord], sources: Sequence[str], *, on_bad: str = "fail", rejects: Rejects | None = None, limit: int | None = None, unique: bool = True
+    kind: type[AnyRecord], sources: Sequence[str], *, on_bad: str = "fail", rejects: Rejects | None = None, limit: int | None = None, unique: bool = True, needs: Sequence[str] = ()
 ) -> Iterator[AnyRecord]:
     """Yield the records of each source in turn; `-` (and no source) is stdin. The format is told by the first bytes.
 
-    unique: refuse an id seen before (about 100 bytes a row are kept for it). Raises `BadInput` at the first bad row, naming file,
-    line and field, unless on_bad is `skip`: then the row goes to `rejects` and reading goes on. Raises `Missing` for no such file.
+    unique: refuse an id seen before (about 100 bytes a row are kept for it). needs: fields that this command cannot do without. Raises
+    `BadInput` at the first bad row, naming file, line and field, unless on_bad is `skip`: then reading goes on. Bad rows go to `rejects`.
+    Raises `Missing` for no such file.
     """
     seen: set[str] | None = set() if unique and "id" in kind.__struct_fields__ else None
     count = 0
@@ -65,14 +73,17 @@ def read(
                 return
             try:
                 record = check(kind, orjson.loads(text) if row is None else row)
+                for name in needs:
+                    if row_of(record).get(name) is None:
+                        raise BadInput("required field is missing", field=name)
                 if seen is not None and record.id in seen:  # type: ignore[attr-defined]
                     raise BadInput(f"duplicate id '{record.id}'", field="id", hint="ids name rows: make them unique")  # type: ignore[attr-defined]
             except (BadInput, orjson.JSONDecodeError) as error:
                 problem = _place(error, source, line)
-                if on_bad != "skip":
-                    raise problem from None
                 if rejects is not None:
                     rejects.add(problem, text if row is None else orjson.dumps(row, default=str))
+                if on_bad != "skip":
+                    raise problem from None
                 continue
             if seen is not None:
                 seen.add(record.id)  # type: ignore[attr-defined]
@@ -131,6 +142,8 @@ def _rows(source: str) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
 @contextlib.contextmanager
 def _open_binary(source: str) -> Iterator[Any]:
     if source == "-":
+        if sys.stdin is None:
+            raise Missing("standard input is closed", hint="name a file")
         yield sys.stdin.buffer
         return
     try:
@@ -150,19 +163,26 @@ def _parquet_rows(path: str, name: str) -> Iterator[tuple[int, bytes, dict[str, 
             for row in batch.iter_rows(named=True):
                 number += 1
                 yield number, b"", _from_parquet(row)
-    except polars.exceptions.PolarsError as error:
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise BadInput(f"not a readable Parquet file: {str(error).splitlines()[0]}", where=name, line=number or None, hint="was it cut short? write it again") from error
 
 
 def _from_parquet(value: Any) -> Any:
-    """Nulls are absent fields; `attributes` travels as a list of key/value structs, because Parquet columns are fixed and attribute names are not."""
+    """Nulls are absent fields; `attributes` travels as a list of key/value structs, because Parquet columns are fixed and attribute names are not.
+
+    Dates become ISO texts and decimals numbers, as they would stand in JSON.
+    """
     if isinstance(value, dict):
         row = {name: _from_parquet(part) for name, part in value.items() if part is not None}
         attributes = row.get("attributes")
-        if isinstance(attributes, list):
+        if isinstance(attributes, list) and all(isinstance(entry, dict) and "key" in entry for entry in attributes):
             row["attributes"] = {entry["key"]: entry["value"] for entry in attributes if "value" in entry}
         return row
-    return [_from_parquet(part) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_from_parquet(part) for part in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return float(value) if isinstance(value, decimal.Decimal) else value
 
 
 def _to_parquet(value: Any) -> Any:
@@ -174,6 +194,14 @@ def _to_parquet(value: Any) -> Any:
     return [_to_parquet(part) for part in value] if isinstance(value, list) else value
 
 
+def encode(row: dict[str, Any]) -> bytes:
+    """A row as one line of JSON. Raises `BadInput` for a value that JSON cannot hold, such as bytes or nesting deeper than 250."""
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise BadInput(f"cannot be written as JSON: {error}", where=f"row '{row.get('id', '')}'", hint="leave out what JSON cannot hold, such as bytes or deep nesting") from error
+
+
 class Writer:
     """Writes rows to an open file; `count` tells how many."""
 
@@ -181,8 +209,8 @@ class Writer:
         self._write, self._parquet, self.count = file.write, parquet, 0
 
     def write(self, row: Record | dict[str, Any]) -> None:
-        plain = records.row_of(row) if isinstance(row, Record) else row
-        self._write(orjson.dumps(_to_parquet(plain) if self._parquet else plain, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+        plain = row_of(row) if isinstance(row, Record) else row
+        self._write(encode(_to_parquet(plain) if self._parquet else plain))
         self.count += 1
 
 
@@ -191,43 +219,47 @@ def format_of(path: str | None, format: str | None) -> str:
     return format or ("parquet" if path and path.endswith((".parquet", ".pq")) else "jsonl")
 
 
-def refuse_existing(path: str | None, force: bool) -> None:
-    """Raise `UsageError` when an output would overwrite something, before any work is done; check that its folder can be written."""
-    if path in (None, "-"):
+@contextlib.contextmanager
+def open_output(path: str | None, *, format: str | None = None, force: bool = False) -> Iterator[Writer]:
+    """A `Writer` to a file (published on success only) or, for None, `-`, devices and named pipes, straight through."""
+    refuse_existing(path, force)
+    parquet = format_of(path, format) == "parquet"
+    if path is None or is_pipe(path):
+        with _open_pipe(path) as pipe:
+            if not parquet:
+                yield Writer(pipe, False)
+            else:
+                with tempfile.TemporaryDirectory(prefix=".lore-") as temporary:
+                    yield from _spooled(Path(temporary), True)
+                    with open(Path(temporary, "rows"), "rb") as file:
+                        shutil.copyfileobj(file, pipe)
+            pipe.flush()
         return
-    if os.path.exists(path) and not force:
-        raise UsageError(f"{path} exists", hint="pass --force to replace it, or choose another --output")
-    parent = Path(path).resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(parent, os.W_OK):
-        raise Missing(f"{parent}: cannot be written", hint="choose another --output")
+    target = Path(path).resolve()
+    with workspace(target) as temporary:
+        yield from _spooled(temporary, parquet)
+        publish(temporary / "rows", target)
 
 
 @contextlib.contextmanager
-def open_output(path: str | None, *, format: str | None = None, force: bool = False) -> Iterator[Writer]:
-    """A `Writer` to a file (published on success only) or, for None and `-`, to stdout."""
-    refuse_existing(path, force)
-    parquet = format_of(path, format) == "parquet"
-    if path in (None, "-") and not parquet:
-        writer = Writer(sys.stdout.buffer, False)
-        yield writer
-        sys.stdout.buffer.flush()
+def _open_pipe(path: str | None) -> Iterator[Any]:
+    if path in (None, "-"):
+        if sys.stdout is None:
+            raise Missing("standard output is closed", hint="pass --output FILE")
+        yield sys.stdout.buffer
         return
-    folder = None if path in (None, "-") else Path(path).resolve().parent
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".lore-") as temporary:
-        spool = Path(temporary, "rows")
-        with open(spool, "wb") as file:
-            writer = Writer(file, parquet)
-            yield writer
-            _sync(file)
-        if parquet:
-            spool = _as_parquet(spool, Path(temporary, "rows.parquet"))
-        if folder is None:
-            with open(spool, "rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        else:
-            publish(spool, Path(path))
+    with open(path, "wb") as file:
+        yield file
+
+
+def _spooled(folder: Path, parquet: bool) -> Iterator[Writer]:
+    """A writer to `folder`/rows, which is in the output's format when the writing has ended."""
+    rows = folder / "rows"
+    with open(rows, "wb") as file:
+        yield Writer(file, parquet)
+        sync(file)
+    if parquet:
+        os.replace(_as_parquet(rows, folder / "rows.parquet"), rows)
 
 
 def _as_parquet(rows: Path, target: Path) -> Path:
@@ -244,73 +276,6 @@ def _as_parquet(rows: Path, target: Path) -> Path:
     return target
 
 
-def publish(temporary: Path, target: Path) -> None:
-    """Move a finished file into place; an existing target with the same bytes stays untouched, mtime included."""
-    if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
-        temporary.unlink()
-        return
-    with open(temporary, "rb+") as file:
-        _sync(file)
-    os.replace(temporary, target)
-    _sync_folder(target.resolve().parent)
-
-
-def write_bytes_atomic(path: str | Path, data: bytes) -> None:
-    """Write a small file whole or not at all."""
-    target = Path(path)
-    target.resolve().parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.resolve().parent, prefix=".lore-")
-    try:
-        os.fchmod(descriptor, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            _sync(file)
-        publish(Path(name), target)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """`write_bytes_atomic` for UTF-8 text."""
-    write_bytes_atomic(path, text.encode("utf-8"))
-
-
-def write_json_atomic(path: str | Path, document: Any) -> None:
-    """A JSON document, indented, keys in the order given, ending in a newline."""
-    write_bytes_atomic(path, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
-
-
-@contextlib.contextmanager
-def output_directory(path: str, *, force: bool = False) -> Iterator[Path]:
-    """A temporary directory that becomes `path` when the block ends well; an older one is replaced only then, and only with `force`."""
-    refuse_existing(path, force)
-    target = Path(path).resolve()
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".lore-"))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        if target.exists():
-            retired = Path(tempfile.mkdtemp(dir=target.parent, prefix=".lore-old-"))
-            os.replace(target, retired / "old")
-            os.replace(temporary, target)
-            shutil.rmtree(retired)
-        else:
-            os.replace(temporary, target)
-        _sync_folder(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_json(path: str | Path, what: str) -> Any:
-    """A JSON document from disk. Raises `Missing` or `BadInput` naming the file and `what` it should be."""
-    try:
-        return orjson.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise Missing(f"{what} {path}: {error.strerror}") from error
-    except orjson.JSONDecodeError as error:
-        raise BadInput(f"not valid JSON: {error}", where=str(path), hint=f"expected {what}") from error
-
-
 def chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Lists of up to `size` consecutive rows."""
     chunk: list[Any] = []
@@ -321,16 +286,3 @@ def chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,19 +1,16 @@
 """What all six commands share: how they start, which options they take, how they end.
 
 An option group is a decorator that adds options and hands the command one object: `inputs`, `output`, `judging`, `run`.
-`entry(cli)` is the console script: it turns errors into one line and an exit code, a closed pipe into success.
+`Verbs` is a command of several verbs. How a command ends is in ending.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
-import signal
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 import click
 
 from lore_cli import __version__, config, errors, stream
+from lore_cli.commands.ending import entry  # noqa: F401  every command ends by it
 from lore_cli.judges import Judge, JudgeSettings, open_judge
 from lore_cli.ledger import Ledger, Outcome
 from lore_cli.manifest import write_manifest
@@ -29,7 +27,14 @@ from lore_cli.records import AnyRecord, Pair, Verdict, row_of
 from lore_cli.rulebook import Rulebook, load_rulebook
 
 SETTINGS = {"auto_envvar_prefix": "LORE", "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
-_SECRET = ("api_key",)
+_NOT_SETTINGS = ("config", "help", "version")
+
+
+class Verbs(click.Group):
+    """A command of several verbs. Each verb reads LORE_SEED, LORE_JUDGE … like a command without verbs."""
+
+    def command(self, *arguments: Any, **options: Any) -> Any:
+        return super().command(*arguments, **{"context_settings": SETTINGS, **options})
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,10 @@ class Inputs:
     on_bad: str
     rejects: stream.Rejects
 
-    def read(self, kind: type[AnyRecord], *, unique: bool = True) -> Iterator[AnyRecord]:
-        yield from stream.read(kind, self.sources, on_bad=self.on_bad, rejects=self.rejects, limit=self.limit, unique=unique)
+    def read(self, kind: type[AnyRecord], *, unique: bool = True, needs: Sequence[str] = ()) -> Iterator[AnyRecord]:
+        """The records; `needs` names optional fields that this command cannot do without."""
+        self.rejects.start()
+        yield from stream.read(kind, self.sources, on_bad=self.on_bad, rejects=self.rejects, limit=self.limit, unique=unique, needs=needs)
         self.rejects.close()
 
     @property
@@ -106,13 +113,15 @@ def input_options(function: Any) -> Any:
 
     @functools.wraps(function)
     def call(*, files: tuple[str, ...], limit: int | None, on_bad: str, rejects: str | None, **rest: Any) -> Any:
+        again = any(rest.get(name) for name in ("force", "resume", "retry_failed")) or "force" not in click.get_current_context().params
+        stream.refuse_existing(rejects, again)
         return function(inputs=Inputs(files or ("-",), limit, on_bad, stream.Rejects(rejects)), **rest)
 
     return _options(
         click.argument("files", nargs=-1, metavar="[FILE]..."),
         click.option("--limit", type=click.IntRange(min=0), help="Read at most N rows."),
         click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a bad row: stop with exit 3, or skip it and go on (exit 5)."),
-        click.option("--rejects", metavar="FILE", help="Where skipped rows go, with line, field and reason."),
+        click.option("--rejects", metavar="FILE", help="Where bad rows go, with file, line, field and reason."),
     )(call)
 
 
@@ -156,10 +165,11 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
         def call(*, judge: str, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency")
             options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file)}
+            refuse_secret(judge)
             return function(judging=Judging(judge, rulebook, options), run=run, **rest)
 
         return _options(
-            click.option("--judge", metavar="URI", default=default, required=default is None, help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
+            click.option("--judge", metavar="URI", **({"default": default} if default else {"required": True}), help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
             click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
             click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable."),
             click.option("--language", type=click.Choice(["en", "zh"]), default="en", help="Language of the prompts."),
@@ -184,24 +194,50 @@ def run_options(name: str) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
         def call(*, seed: int, quiet: bool, log_json: bool, config: str | None, **rest: Any) -> Any:
-            context = click.get_current_context()
-            settings = {key: value for key, value in context.params.items() if key not in _SECRET}
+            settings = dict(click.get_current_context().params)
             return function(run=Run(f"lore-{name}", seed, Log(f"lore-{name}", quiet=quiet, json=log_json), settings), **rest)
-
-        def use_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-            if value:
-                known = frozenset(parameter.name or "" for parameter in context.command.params)
-                context.default_map = config.load_config(value, path, known)
-            return value
 
         return _options(
             click.option("--seed", type=int, default=0, help="Seed of everything random."),
-            click.option("--config", metavar="FILE", is_eager=True, callback=use_config, help="Settings (TOML); flags and LORE_* variables win over it."),
+            click.option("--config", metavar="FILE", is_eager=True, callback=functools.partial(_use_config, path), help="Settings (TOML); flags and LORE_* variables win over it."),
             click.option("--quiet", is_flag=True, help="Say nothing but errors."),
-            click.option("--log-json", is_flag=True, help="Log as JSON lines."),
+            click.option("--log-json", is_flag=True, is_eager=True, callback=_log_errors_as_json, help="Log as JSON lines."),
         )(call)
 
     return decorate
+
+
+def _use_config(path: tuple[str, ...], context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Make the file's settings the defaults, each checked against its option's type."""
+    if not value:
+        return value
+    options = {parameter.name or "": parameter for parameter in context.command.params if isinstance(parameter, click.Option) and parameter.name not in _NOT_SETTINGS}
+    found = config.load_config(value, path, frozenset(options))
+    for name, setting in found.items():
+        option = options[name]
+        several = isinstance(setting, list)
+        if several != option.multiple or (option.is_flag and not isinstance(setting, bool)):
+            expected = "true or false" if option.is_flag else "a list" if option.multiple else "one value"
+            raise errors.BadInput(f"found {setting!r} (expected {expected})", where=value, field=name)
+        try:
+            option.type_cast_value(context, setting)
+        except click.BadParameter as error:
+            raise errors.BadInput(error.message, where=value, field=name) from error
+    context.default_map = found
+    return value
+
+
+def _log_errors_as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    if value:
+        context.ensure_object(dict)["json"] = True
+    return value
+
+
+def refuse_secret(uri: str | None) -> None:
+    """Raise `UsageError`, without repeating it, for a URI with a user or password in it: it would end in verdicts and manifests."""
+    scheme, _, rest = (uri or "").partition("://")
+    if scheme in ("http", "https") and "@" in rest.partition("#")[0].partition("/")[0]:
+        raise errors.UsageError("the judge's URI holds a user or password", hint="give the key by --api-key-file or LORE_API_KEY")
 
 
 def _api_key(path: str | None) -> str | None:
@@ -245,6 +281,7 @@ def map_to_output(
     what: str,
     rejected_path: str | None = None,
     counts: dict[str, Any] | None = None,
+    needs: Sequence[str] = (),
 ) -> int:
     """Rows → `work` → rows, resumable, with rejected rows in a file of their own, a manifest and a summary line."""
     ledger = Ledger(output.path, identity, resume=output.resume, retry_failed=output.retry_failed, force=output.force)
@@ -252,58 +289,23 @@ def map_to_output(
     rejected = 0
     try:
         with output.open() as writer, _rejected_writer(rejected_path) as reject_writer:
-            for outcome in run.log.track(ledger.map(inputs.read(kind), work), what):
+            for outcome in run.log.track(ledger.map(inputs.read(kind, needs=needs), work), what):
                 if outcome.state != "rejected":
                     writer.write(outcome.row)
                 elif reject_writer is not None:
                     reject_writer.write(outcome.row)
                 rejected += outcome.state == "rejected"
+        total = {"written": writer.count, "failed": ledger.failed, "rejected": rejected, "bad_rows": inputs.rejects.count, "reused": ledger.reused}
+        write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=total | (counts or {}))
         complete = True
     finally:
         ledger.close(complete)
-    total = {"written": writer.count, "failed": ledger.failed, "rejected": rejected, "bad_rows": inputs.rejects.count, "reused": ledger.reused}
-    write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=total | (counts or {}))
     run.log.say(f"{writer.count} {what}, {ledger.failed} failed, {rejected} rejected, {inputs.rejects.count} bad rows skipped", **total)
     return errors.EXIT_PARTIAL if ledger.failed or inputs.rejects.count else errors.EXIT_DONE
 
 
 def _rejected_writer(path: str | None) -> Any:
     return contextlib.nullcontext() if path is None else stream.open_output(path, force=True)
-
-
-def entry(command: click.Command, name: str) -> Callable[[], None]:
-    """The console script of a command."""
-
-    def main() -> None:
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        sys.exit(_run(command, name))
-
-    return main
-
-
-def _run(command: click.Command, name: str) -> int:
-    try:
-        result = command.main(prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else errors.EXIT_DONE
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except errors.LoreError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print(f"{name}: interrupted; nothing half-written was published (--resume continues where the command offers it)", file=sys.stderr)
-        return errors.EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's last flush must not fail either
-        return errors.EXIT_DONE
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR):
-            raise
-        hint = "free some space; --resume continues" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its permissions"
-        print(f"{name}: {error.filename or 'output'}: {error.strerror}; nothing half-written was published\n  next: {hint}", file=sys.stderr)
-        return errors.EXIT_MISSING
 
 
 def version_option(function: Any) -> Any:

@@ -13,13 +13,13 @@ import click
 import orjson
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option
+from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, Verbs, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option
 from lore_cli.manifest import sha256_of, write_manifest
 from lore_cli.records import Pair, Verdict, row_of
 from lore_cli.rulebook import Rulebook, load_rulebook
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(cls=Verbs, context_settings=SETTINGS)
 @version_option
 def cli() -> None:
     """RAIR: a relevance benchmark with capabilities, intervals clustered by query, and gates."""

@@ -17,6 +17,7 @@ from lore_cli.commands.common import (
     Judging,
     Output,
     Run,
+    Verbs,
     entry,
     input_options,
     judge_options,
@@ -35,13 +36,13 @@ from lore_cli.records import Pair, Trace, Verdict, row_of
 from lore_cli.rulebook import Rulebook
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(cls=Verbs, context_settings=SETTINGS)
 @version_option
 def cli() -> None:
     """Reinforcement learning with verifiable rewards: select pairs worth learning from, train, score completions, look at rollouts."""
 
 
-@cli.command("select", context_settings=SETTINGS)
+@cli.command("select")
 @input_options
 @output_options
 @resume_options
@@ -92,7 +93,7 @@ def _selected(pair: Pair, verdict: Verdict, least: float, most: float) -> Outcom
     return Outcome("done", row | {"pass_rate": rate, "selected_because": reason})
 
 
-@cli.command("train", context_settings=SETTINGS)
+@cli.command("train")
 @input_options
 @click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
@@ -138,7 +139,7 @@ def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run
     return 0
 
 
-@cli.command("reward", context_settings=SETTINGS)
+@cli.command("reward")
 @input_options
 @output_options
 @resume_options
@@ -169,7 +170,7 @@ def reward(inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout:
     return map_to_output(Trace, inputs, output, run, identity, work, "completions scored")
 
 
-@cli.command("inspect", context_settings=SETTINGS)
+@cli.command("inspect")
 @input_options
 @run_options("rl inspect")
 @click.option("--worst", type=click.IntRange(min=1), default=10, help="How many of the lowest rewards to show.")

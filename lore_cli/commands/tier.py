@@ -21,7 +21,7 @@ import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import (
-    SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option,
+    SETTINGS, Inputs, Judging, Output, Run, Verbs, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option,
 )
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict
@@ -66,7 +66,7 @@ def plan_options(function: Any) -> Any:
     return call
 
 
-@click.group(context_settings=SETTINGS, help=__doc__)
+@click.group(cls=Verbs, context_settings=SETTINGS, help=__doc__)
 @version_option
 def cli() -> None:
     pass
