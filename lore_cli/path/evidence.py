@@ -235,7 +235,8 @@ def _read_head(text: Text, categories: Sequence[tuple[int, int, str]], view: Vie
         view.fits.append(Found(fitted[2], tokens.surface(fitted[0], fitted[1]), text.source))
     elif target < len(tokens):
         end = next((index for index in range(target, len(tokens)) if tokens.words[index] == GAP or known.is_in("with", tokens.stems[index])), len(tokens))
-        if end > target and not known.listed.longest(tokens.stems, target):
+        listed = known.listed.longest(tokens.stems, target)
+        if end > target and not (listed and target + listed[0] >= end):  # `for women` names no thing it fits; `for galaxy s22` does
             surface = tokens.surface(target, end)
             view.fits.append(Found(surface, surface, text.source))
 
