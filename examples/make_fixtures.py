@@ -1,12 +1,13 @@
-"""Pick the small fixtures of examples/ from the simulated market: `python examples/make_fixtures.py MARKET`.
+"""Pick the small fixtures of examples/ from the simulated market: `python examples/make_fixtures.py MARKET`; without MARKET only the traces anew.
 
 24 graded pairs of six queries (plain, shop knowledge, only in the photo, rules, negation, Chinese), their photos, the log and the
-glossary terms of these queries. Everything in them is simulated.
+glossary terms of these queries; traces.jsonl is what lore-synth makes of them. Everything in them is simulated.
 """
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,7 +42,14 @@ def chosen(pairs: list[dict]) -> list[dict]:
     return (picked + [pair for pair in pairs if pair not in picked])[:PAIRS_PER_QUERY]
 
 
-def main(market: Path) -> None:
+def make_traces(target: Path) -> None:
+    """The traces of examples/pairs.jsonl, as the lore-synth of this checkout makes them."""
+    command = [sys.executable, HERE.parent / "bin" / "lore-synth", HERE / "pairs.jsonl", "--knowledge", HERE / "glossary.jsonl", "-o", target, "--force", "--quiet"]
+    subprocess.run(command, check=True)
+    Path(f"{target}.manifest.json").unlink()
+
+
+def pick(market: Path) -> None:
     by_query: dict[str, list[dict]] = {}
     for pair in rows(market / "pairs.jsonl"):
         if pair["split"] == "test":
@@ -62,4 +70,6 @@ def main(market: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    for given in sys.argv[1:2]:
+        pick(Path(given))
+    make_traces(HERE / "traces.jsonl")

@@ -1,10 +1,14 @@
 """lore-distill: a small encoder that answers like a large judge.
 
 \b
-Example:
+From pairs to verdicts of the student:
   lore-distill label pairs.jsonl --judge hf:rl/ -o soft.jsonl
   lore-distill train soft.jsonl --from-scratch tiny -o student/
   lore-rair run bench/general.jsonl --judge student:student/ -o verdicts.jsonl
+
+\b
+Example:
+  $ lore-distill label examples/pairs.jsonl --judge rulebook: | head -3
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ def label(inputs: Inputs, output: Output, judging: Judging, run: Run) -> int:
 
     \b
     Example:
-      lore-distill label pairs.jsonl --judge rulebook: -o soft.jsonl
+      $ lore-distill label examples/pairs.jsonl --judge rulebook: -o /tmp/soft.jsonl --force
     """
     soft = dataclasses.replace(judging, options={**judging.options, "soft": True, "samples": 0})
     return judge_to_output(inputs, output, soft, run, labelled)
@@ -83,13 +87,13 @@ def train(inputs: Inputs, output: Output, run: Run, model: str | None, from_scra
 
     \b
     Example:
-      lore-distill train soft.jsonl --from-scratch tiny --features path -o student/
+      $ lore-distill train examples/pairs.jsonl --from-scratch tiny --epochs 1 -o /tmp/student --force
     """
     if model and from_scratch:
         raise errors.UsageError("--model and --from-scratch exclude each other")
-    if output.path in (None, "-"):
+    if output.path is None or stream.is_pipe(output.path):
         raise errors.UsageError("a student is a directory", hint="pass --output student/")
-    stream.refuse_existing(output.path, output.force)
+    stream.refuse_existing(output.path, output.force, directory=True)
     from lore_cli.judges import student as judge
     from lore_cli.path.knowledge import load_glossary
     from lore_cli.train.soft import SoftRow

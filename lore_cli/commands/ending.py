@@ -44,10 +44,14 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
 def _outcome(command: click.Command, name: str, arguments: list[str] | None, state: dict[str, Any]) -> tuple[int, str]:
     """The exit code, and what is to be said."""
     try:
-        result = command.main(arguments, prog_name=name, standalone_mode=False, obj=state)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with command.make_context(name, given, obj=state) as context:  # not main(): it turns a closed pipe into exit 1
+            result = command.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()
         return (result if isinstance(result, int) else errors.EXIT_DONE), ""
+    except click.exceptions.Exit as ended:  # --help, --version
+        return ended.exit_code, ""
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code, ""

@@ -28,7 +28,7 @@ from lore_cli.commands.common import (
     run_options,
     version_option,
 )
-from lore_cli.errors import BadInput, UsageError
+from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.ledger import Outcome
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
@@ -39,7 +39,13 @@ from lore_cli.rulebook import Rulebook
 @click.group(cls=Verbs, context_settings=SETTINGS)
 @version_option
 def cli() -> None:
-    """Reinforcement learning with verifiable rewards: select pairs worth learning from, train, score completions, look at rollouts."""
+    """Reinforcement learning with verifiable rewards: select pairs worth learning from, train, score completions, look at rollouts.
+
+    \b
+    Example:
+      $ lore-rl select examples/pairs.jsonl --judge rulebook: --quiet | head -3
+      $ lore-rl reward examples/traces.jsonl --quiet | lore-rl inspect --worst 3
+    """
 
 
 @cli.command("select")
@@ -58,7 +64,7 @@ def select(inputs: Inputs, output: Output, judging: Judging, run: Run, least: fl
 
     \b
     Example:
-      $ lore-rl select examples/pairs.jsonl --judge rulebook: --least 0 --most 1
+      $ lore-rl select examples/pairs.jsonl --judge rulebook: --least 0 --most 1 -o /tmp/selected.jsonl --force
     """
     if least > most:
         raise UsageError(f"--least {least:g} is more than --most {most:g}")
@@ -108,35 +114,45 @@ def _selected(pair: Pair, verdict: Verdict, least: float, most: float) -> Outcom
 @click.option("--clip", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
 @click.option("--loss", type=click.Choice(["dapo", "grpo", "dr_grpo", "bnpo"]), default="dapo", help="Loss, by TRL's name.")
 @click.option("--weight", multiple=True, metavar="PART=NUMBER", help="Weight of a reward part (grade, ordinal, format, adherence); repeatable.")
-@click.option("--max-steps", type=click.IntRange(min=1), default=10_000, help="Updates at most.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
 def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str, weight: tuple[str, ...], **options: Any) -> int:
     """GRPO through TRL with verifiable rewards: the human grade, the format, and whether the grade follows from the answer's own matches.
 
-    Reads all pairs into memory. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`. Give --max-steps, --max-seconds or both.
+    Reads all pairs into memory. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`.
 
     \b
     Example (fine-tunes a throw-away model first):
-      $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 3 -o /tmp/sft --quiet
-      $ lore-rl train examples/pairs.jsonl --model /tmp/sft --max-steps 2 --prompts-per-step 2 --max-new-tokens 16 -o /tmp/rl
+      $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 3 -o /tmp/sft --force --quiet
+      $ lore-rl train examples/pairs.jsonl --model /tmp/sft --max-steps 2 --prompts-per-step 2 --max-new-tokens 16 -o /tmp/rl --force
     """
     from lore_cli import modelcard
-    from lore_cli.train import rewards, rl
+    from lore_cli.train import rewards
 
+    stream.refuse_existing(output, force, directory=True)
     weights = rewards.parse_weights(weight)
     card = modelcard.require(model)
     pairs = list(inputs.read(Pair))
+    if not any(pair.grade for pair in pairs):
+        raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
+    from lore_cli.train import rl
+
     with stream.output_directory(output, force=force) as folder:
+        options["max_steps"] = options["max_steps"] or (10_000 if options["max_seconds"] else 200)
         settings = rl.Settings(seed=run.seed, **options)
-        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, weights, settings, folder)
+        base = f"sha256:{directory_hash(Path(model))}"
+        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, weights, settings, folder, run.log)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=f"sha256:{directory_hash(Path(model))}", rulebook=rulebook)
+        modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=base, rulebook=rulebook)
+    identity = {"rulebook": rulebook.hash, "weights": weights, "base": base, "prompt": f"{card.prompt}:{card.prompt_hash}", "layout": card.layout}
     write_manifest(
-        output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity={"rulebook": rulebook.hash, "weights": weights}, counts=summary
+        output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count}
     )
     run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
-    return 0
+    if inputs.rejects.count:
+        run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
+    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
 
 
 @cli.command("reward")
@@ -160,14 +176,12 @@ def reward(inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout:
 
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
         for trace in traces:
-            if trace.grade is None or trace.completion is None:
-                missing = "grade" if trace.grade is None else "completion"
-                raise BadInput("required field is missing", where=f"row {trace.id}", field=missing, hint="a reward compares a completion with a human grade")
+            assert trace.completion is not None and trace.grade is not None  # refused as they were read
             parts = rewards.reward_parts(trace.completion, trace.grade, rulebook, layout)
             yield Outcome("done", {**row_of(trace), "reward": rewards.total(parts, weights), "rewards": parts})
 
     identity = {"rulebook": rulebook.hash, "weights": weights, "layout": layout}
-    return map_to_output(Trace, inputs, output, run, identity, work, "completions scored")
+    return map_to_output(Trace, inputs, output, run, identity, work, "completions scored", needs=("grade", "completion"))
 
 
 @cli.command("inspect")
@@ -187,10 +201,10 @@ def inspect(inputs: Inputs, run: Run, worst: int) -> int:
     from rich.table import Table
 
     def scored() -> Iterator[tuple[float, int, Trace]]:
-        for number, trace in enumerate(inputs.read(Trace)):
-            value = row_of(trace).get("reward")
+        for number, trace in enumerate(inputs.read(Trace, needs=("reward",))):
+            value = row_of(trace)["reward"]
             if not isinstance(value, int | float):
-                raise BadInput("required field is missing", where=f"row {trace.id}", field="reward", hint="pipe the rows through lore-rl reward first")
+                raise BadInput(f"found {value!r} (expected a number)", where=f"row '{trace.id}'", field="reward", hint="pipe the rows through lore-rl reward first")
             yield float(value), number, trace
 
     table = Table("reward", "parts", "query", "item", "human", "completion", show_lines=True)
@@ -198,7 +212,7 @@ def inspect(inputs: Inputs, run: Run, worst: int) -> int:
         parts = " ".join(f"{name}={part:g}" for name, part in row_of(trace).get("rewards", {}).items())
         table.add_row(f"{value:.3g}", parts, trace.query, trace.item.title, trace.grade or "-", trace.completion or "-")
     Console().print(table)
-    return 0
+    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
 
 
 main = entry(cli, "lore-rl")

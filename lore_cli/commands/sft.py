@@ -11,9 +11,10 @@ import click
 from lore_cli import modelcard, stream
 from lore_cli.answer import LAYOUTS
 from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
-from lore_cli.errors import UsageError
+from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
+from lore_cli.prompts import load_prompt
 from lore_cli.records import Trace
 from lore_cli.rulebook import Rulebook
 
@@ -42,32 +43,37 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
 
     \b
     Example:
-      $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 5 -o /tmp/sft
+      $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 3 -o /tmp/sft --force
     """
     if (model is None) == (from_scratch is None):
         raise UsageError("give either --model or --from-scratch", hint="--from-scratch tiny needs no download")
     if from_scratch and options["lora"]:
         raise UsageError("--lora adapts a given model; --from-scratch has none to adapt")
-    stream.refuse_existing(output, force)
+    stream.refuse_existing(output, force, directory=True)
     traces = list(inputs.read(Trace))
+    layout = layout_of(traces)
     from lore_cli.train import sft
 
     with stream.output_directory(output, force=force) as folder:
-        summary = sft.train(traces, sft.Settings(base=model, size=from_scratch, seed=run.seed, **options), folder)
+        summary = sft.train(traces, sft.Settings(base=model, size=from_scratch, seed=run.seed, **options), folder, run.log)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         base = f"scratch:{from_scratch}" if model is None else f"sha256:{directory_hash(Path(model))}" if Path(model).is_dir() else model
-        modelcard.write(folder, layout=layout_of(traces), prompt="short", stage="sft", base=base, rulebook=rulebook)
-    identity = {"rulebook": rulebook.hash, "base": base}
-    write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary)
-    run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
-    return 0
+        modelcard.write(folder, layout=layout, prompt="short", stage="sft", base=base, rulebook=rulebook)
+    identity = {"rulebook": rulebook.hash, "base": base, "prompt": f"short:{load_prompt('short').hash}", "layout": layout}
+    write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
+    run.log.say(", ".join(f"{name} {value:,}" for name, value in summary.items()), **summary)
+    if inputs.rejects.count:
+        run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
+    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
 
 
 def layout_of(traces: list[Trace]) -> Any:
-    """The layout of the completions. Raises `UsageError` when the rows mix layouts: a judge could not read such a model's answers."""
-    found = {_layout(trace.completion) for trace in traces if trace.completion}
+    """The layout of the completions. Raises `BadInput` when there are none, `UsageError` when the rows mix layouts: a judge could not read such a model's answers."""
+    found = {_layout(trace.completion) for trace in traces if trace.prompt is not None and trace.completion}
+    if not found:
+        raise BadInput("no row has a prompt and a completion: nothing can be learnt", field="completion", hint="make traces with lore-synth")
     if len(found) != 1:
-        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found)) or 'none'}", hint=f"make them with one lore-synth --layout ({', '.join(LAYOUTS)})")
+        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found))}", hint=f"make them with one lore-synth --layout ({', '.join(LAYOUTS)})")
     return found.pop()
 
 

@@ -2,9 +2,9 @@
 
 \b
 Example:
-  lore-tier plan log.jsonl --cache cache/ --student student:student/ --tail hf:rl/ -o plan.json
-  lore-tier refresh --plan plan.json --pairs candidates.jsonl --judge hf:rl/ --cache cache/
-  lore-tier replay log.jsonl --plan plan.json --candidates candidates.jsonl --gold pairs.jsonl | jq .goodrate
+  $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force
+  $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache
+  $ lore-tier route examples/pairs.jsonl --plan /tmp/plan.json -o /tmp/routed.jsonl --force
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import (
-    SETTINGS, Inputs, Judging, Output, Run, Verbs, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option,
+    SETTINGS, Inputs, Judging, Output, Run, Verbs, entry, input_options, judge_options, judge_to_output, output_options, refuse_secret, resume_options, run_options, version_option,
 )
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict
@@ -96,11 +96,13 @@ def plan(
 
     \b
     Example:
-      lore-tier plan log.jsonl --head-traffic 0.8 --cache cache/ --student student:student/ --tail hf:rl/ -o plan.json
+      $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force
     """
     from lore_cli.tier import plan as planning
 
-    if output.path in (None, "-"):
+    for uri in (student, tail):
+        refuse_secret(uri)
+    if output.path is None or stream.is_pipe(output.path):
         raise errors.UsageError("a plan is several files", hint="pass --output plan.json")
     stream.refuse_existing(output.path, output.force)
     expire = 2 * ttl if expire is None else expire
@@ -132,8 +134,13 @@ def refresh(judging: Judging, run: Run, plan_path: str, pairs: tuple[str, ...], 
     second exits with 1. Candidates that are gone leave the cache.
 
     \b
-    Example:
+    A line of a crontab:
       15 3 * * *  lore-tier refresh --plan plan.json --pairs candidates.jsonl --judge hf:rl/ --cache cache/ --quiet
+
+    \b
+    Example:
+      $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force --quiet
+      $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache
     """
     from lore_cli.judges.tiered import load_plan
     from lore_cli.tier import refresh as refreshing
@@ -173,7 +180,9 @@ def route(inputs: Inputs, output: Output, judging: Judging, run: Run, plan_path:
 
     \b
     Example:
-      lore-tier route pairs.jsonl --plan plan.json | jq -r '[.tier, .route, .grade] | @tsv'
+      $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force --quiet
+      $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
+      $ lore-tier route examples/pairs.jsonl --plan /tmp/plan.json | head -3
     """
     return judge_to_output(inputs, output, judging, run)
 
@@ -199,7 +208,9 @@ def replay(
 
     \b
     Example:
-      lore-tier replay log.jsonl --plan plan.json --candidates candidates.jsonl --gold pairs.jsonl | jq .goodrate
+      $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force --quiet
+      $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
+      $ lore-tier replay examples/log.jsonl --plan /tmp/plan.json --candidates examples/pairs.jsonl --gold examples/pairs.jsonl -o /tmp/replay.json --force
     """
     from lore_cli.judges.tiered import Router, load_plan
     from lore_cli.tier import plan as planning
@@ -233,7 +244,9 @@ def status(run: Run, cache: str, plan_path: str | None, as_json: bool) -> int:
 
     \b
     Example:
-      lore-tier status --cache cache/ --plan plan.json
+      $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force --quiet
+      $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
+      $ lore-tier status --cache /tmp/cache --plan /tmp/plan.json
     """
     from lore_cli.judges.tiered import load_plan
     from lore_cli.tier import status as reporting
@@ -256,7 +269,10 @@ def rollback(run: Run, cache: str, to: int | None) -> int:
 
     \b
     Example:
-      lore-tier rollback --cache cache/
+      $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force --quiet
+      $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
+      $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge lexical:examples/pairs.jsonl --cache /tmp/cache --quiet
+      $ lore-tier rollback --cache /tmp/cache
     """
     from lore_cli.tier.cache import roll_back
 
@@ -266,7 +282,7 @@ def rollback(run: Run, cache: str, to: int | None) -> int:
 
 
 def _write_document(output: Output, document: dict[str, Any]) -> None:
-    if output.path in (None, "-"):
+    if output.path is None or output.path == "-":
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
         sys.stdout.buffer.flush()
     else:
