@@ -1,18 +1,58 @@
-"""What SFT and RL share: rows as token ids, batches by token budget, the clock that a learning rate follows."""
+"""What SFT and RL share: models, rows as token ids, batches by token budget, the clock that a learning rate follows, what is said and what is fatal."""
 
 from __future__ import annotations
 
 import math
 import random
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import datasets
 import torch
-from transformers import TrainerCallback
+import transformers
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from lore_cli.errors import BadInput, Missing
+from lore_cli.progress import Log
 
 IGNORED = -100
+_SMALL = 50_000_000  # parameters
+
+
+def hush() -> None:
+    """No bars and notes of the libraries: what a run has to say goes through our log, and standard output is for data."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate|peft)\b")
+
+
+def is_small(model: Any) -> bool:
+    """Whether a model has under 50M parameters: it then learns at other rates, and on a CPU runs faster with eager attention."""
+    return sum(weight.numel() for weight in model.parameters()) < _SMALL
+
+
+def load_causal(base: str) -> tuple[Any, Any]:
+    """(model, tokenizer) of a directory or hub id, for training: float32 on a CPU, bfloat16 on a GPU. Raises `Missing` and `BadInput`."""
+    on_gpu = torch.cuda.is_available()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if on_gpu else torch.float32)
+    except OSError as error:
+        raise Missing(f"model {base}: {str(error).splitlines()[0]}", hint="give a local directory, or --from-scratch tiny") from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise BadInput(f"not a loadable causal language model: {str(error).splitlines()[0]}", where=base) from error
+    if tokenizer.eos_token_id is None:
+        raise BadInput("the tokenizer has no end token: an answer could not end", where=base, field="eos_token", hint="set eos_token in tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not on_gpu and is_small(model):
+        model.set_attn_implementation("eager")  # 1.2 to 1.6 times the speed of SDPA on short rows on a CPU
+    return model, tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +134,44 @@ class Clock(TrainerCallback):
     def seconds(self) -> float:
         """Since training began."""
         return time.monotonic() - self._started
+
+
+class Watch(TrainerCallback):
+    """Says where training stands, and ends it when a loss, a reward or a gradient is not a finite number: that must not look like success."""
+
+    _WATCHED = ("loss", "train_loss", "reward", "grad_norm")
+
+    def __init__(self, log: Log, clock: Clock, max_steps: int, max_seconds: float | None, told: Sequence[str]) -> None:
+        self._log, self._clock, self._steps, self._limit, self._told = log, clock, max_steps, max_seconds, told
+        self._last: dict[str, float] = {}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        for name in self._WATCHED:
+            if not math.isfinite(float((logs or {}).get(name, 0.0))):
+                raise diverged(f"{name} is {(logs or {})[name]} at step {state.global_step}")
+        self._last |= {name: float(value) for name, value in (logs or {}).items() if name in self._told}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        spent, step = self._clock.seconds, state.global_step
+        left = spent / step * (self._steps - step)
+        if self._limit:
+            left = min(left, self._limit - spent)
+        facts = "".join(f", {name} {value:.4g}" for name, value in self._last.items())
+        self._log.beat(f"step {step} of at most {self._steps}{facts}, {max(left, 0):.0f} s left", step=step, seconds=round(spent, 1), **self._last)
+
+
+def diverged(what: str) -> BadInput:
+    """The error of a run whose numbers ceased to be numbers."""
+    return BadInput(f"training diverged: {what}", hint="lower --rate, or look for what is extreme in the rows or --weight; nothing was written")
+
+
+def run(trainer: Trainer) -> None:
+    """Train, with only our callbacks talking. Raises `BadInput` when the model that comes out holds a value that is not finite."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    broken = [name for name, weight in trainer.model.named_parameters() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        raise diverged(f"{len(broken)} weights are not finite, {broken[0]} among them")
 
 
 def warm_cosine(warm: float = 0.03) -> Callable[[float], float]:

@@ -12,25 +12,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from lore_cli.answer import Layout
 from lore_cli.errors import BadInput
+from lore_cli.progress import Log
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair
 from lore_cli.rulebook import Rulebook
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
-from lore_cli.train.common import Clock
+from lore_cli.train.common import Clock, Watch, diverged, hush, is_small, load_causal, run
 
-_SMALL = 50_000_000  # parameters; under it the rate of small models is the default
 RATES = {"small": 2e-4, "large": 1e-6}
 
 
@@ -53,23 +52,26 @@ class Settings:
 
 def default_rate(model: Any) -> float:
     """2e-4 under 50M parameters, else 1e-6."""
-    return RATES["small" if sum(weight.numel() for weight in model.parameters()) < _SMALL else "large"]
+    return RATES["small" if is_small(model) else "large"]
 
 
 def train(
-    pairs: Sequence[Pair], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path
+    pairs: Sequence[Pair], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path, log: Log
 ) -> dict[str, float]:
     """Train from the model in `base`, write the aligned model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
-    Raises `BadInput` without graded pairs. Buffers its prompts.
+    Pairs without a human grade are left out; raises `BadInput` when no other is there, and when the numbers of the run cease to be finite. Buffers its prompts.
     """
     graded = [pair for pair in pairs if pair.grade is not None]
     if not graded:
         raise BadInput("no pair has a human grade: there is nothing to align with", hint="give pairs with `grade`, for example from lore-rl select")
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    hush()
+    model, tokenizer = load_causal(base)
     tokenizer.padding_side = "left"
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32 if not torch.cuda.is_available() else torch.bfloat16)
     rate = settings.rate if settings.rate is not None else default_rate(model)
+    if len(graded) < settings.prompts_per_step:
+        log.say(f"{len(graded)} graded pairs, so {len(graded)} prompts per step instead of {settings.prompts_per_step}")
+        settings = replace(settings, prompts_per_step=len(graded))
     rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "human": pair.grade} for pair in graded])
     clock = Clock(lambda done: 1 - 0.9 * done, settings.max_steps, settings.max_seconds)
     trainer = GRPOTrainer(
@@ -78,10 +80,17 @@ def train(
         args=_config(settings, rate, folder),
         train_dataset=rows,
         processing_class=tokenizer,
-        callbacks=[clock, _Watch()],
+        callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, ("reward", "kl", "reward_std"))],
     )
     started = time.monotonic()
-    trainer.train()
+    try:
+        run(trainer)
+    except RuntimeError as error:  # drawing from a model whose logits overflow fails deep in torch; anything else is a bug and keeps its traceback
+        with torch.no_grad():
+            logits = trainer.model(**tokenizer(rows[0]["prompt"], return_tensors="pt").to(trainer.model.device)).logits
+        if bool(torch.isfinite(logits).all()):
+            raise
+        raise diverged(f"the logits are not finite at step {trainer.state.global_step}") from error
     summary = {"steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 1), "rate": rate, "pairs": len(graded)}
     trainer.model.generation_config.temperature = None
     trainer.model.save_pretrained(folder)
@@ -126,6 +135,7 @@ def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
         gradient_checkpointing=on_gpu,
         dataloader_pin_memory=on_gpu,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -133,15 +143,6 @@ def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
         shuffle_dataset=True,
         log_completions=False,
     )
-
-
-class _Watch(TrainerCallback):
-    """A loss or reward that is not a number ends the run: it must not look like success."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        for name in ("loss", "reward"):
-            if logs and name in logs and logs[name] != logs[name]:
-                raise BadInput(f"{name} is not a number at step {state.global_step}", hint="lower --rate; the model before is untouched")
 
 
 def _metrics(history: list[dict[str, float]]) -> bytes:

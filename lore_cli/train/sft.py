@@ -23,11 +23,12 @@ from datasets import Dataset
 from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
 
-from lore_cli.errors import BadInput, Missing, UsageError
+from lore_cli.errors import BadInput, UsageError
+from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
-from lore_cli.train.common import IGNORED, Clock, Row, encode, pad, token_batches, warm_cosine
+from lore_cli.train.common import IGNORED, Clock, Row, Watch, encode, hush, load_causal, pad, run, token_batches, warm_cosine
 from lore_cli.train.optimizer import muon_adamw
 
 _TOKENIZER_ROWS = 8_000
@@ -50,11 +51,10 @@ class Settings:
     max_seconds: float | None = None
     batch_tokens: int = 2048
     max_length: int = 1024
-    resume: str | None = None
     seed: int = 0
 
 
-def train(traces: Sequence[Trace], settings: Settings, folder: Path) -> dict[str, float]:
+def train(traces: Sequence[Trace], settings: Settings, folder: Path, log: Log) -> dict[str, float]:
     """Fine-tune, write the model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
     Raises `BadInput` without rows and for rows over `max_length`, all of them counted; `Missing` for no such model.
@@ -62,6 +62,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path) -> dict[str
     rows = [trace for trace in traces if trace.prompt is not None and trace.completion is not None]
     if not rows:
         raise BadInput("no row has a prompt and a completion: nothing can be learnt", hint="make traces with lore-synth")
+    hush()
     transformers.set_seed(settings.seed)
     model, tokenizer = _model(rows, settings)
     data = encode(tokenizer, [row.prompt or "" for row in rows], [row.completion or "" for row in rows])
@@ -77,12 +78,12 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path) -> dict[str
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
         data_collator=lambda items: pad([Row(item["input_ids"], item["prompt"]) for item in items], tokenizer.pad_token_id),
         processing_class=tokenizer,
-        callbacks=[clock],
+        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss",))],
         optimizers=_optimizer(model, settings),
         batches=batches,
     )
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=settings.resume)
+    run(trainer)
     summary = {
         "steps": trainer.state.global_step,
         "seconds": round(time.monotonic() - started, 1),
@@ -111,7 +112,7 @@ class _Trainer(SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         labels = inputs["labels"][:, 1:]
-        if return_outputs or not hasattr(model, "lm_head"):  # wrapped models (LoRA, parallel): the whole forward
+        if return_outputs or not isinstance(model, transformers.Qwen3ForCausalLM):  # other architectures may treat logits in ways of their own; LoRA and parallel wrap: the whole forward
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             loss = functional.cross_entropy(outputs.logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
             return (loss, outputs) if return_outputs else loss
@@ -124,21 +125,12 @@ class _Trainer(SFTTrainer):
 def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
     if settings.size is not None:
         size = scratch.SIZES[settings.size]
-        tokenizer = scratch.train_tokenizer((f"{row.prompt}{row.completion}" for row in rows[:_TOKENIZER_ROWS]), size.vocabulary)
+        sample = rows[:: -(-len(rows) // _TOKENIZER_ROWS)]
+        tokenizer = scratch.train_tokenizer((text or "" for row in sample for text in (row.prompt, row.completion)), size.vocabulary)
         return scratch.build_model(tokenizer, size, settings.seed), tokenizer
     if settings.base is None:
         raise UsageError("no model", hint="pass --model DIR, or --from-scratch tiny")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(settings.base)
-        model = transformers.AutoModelForCausalLM.from_pretrained(settings.base, dtype=torch.float32 if not torch.cuda.is_available() else torch.bfloat16)
-    except OSError as error:
-        raise Missing(f"model {settings.base}: {str(error).splitlines()[0]}", hint="give a local directory, or --from-scratch tiny") from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(f"not a loadable causal language model: {str(error).splitlines()[0]}", where=settings.base) from error
-    if tokenizer.eos_token_id is None:
-        raise BadInput("the tokenizer has no end token: an answer could not end", where=settings.base, field="eos_token", hint="set eos_token in tokenizer_config.json")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    model, tokenizer = load_causal(settings.base)
     if settings.lora:
         import peft
 
@@ -183,6 +175,7 @@ def _config(settings: Settings, steps: int, folder: Path) -> SFTConfig:
         bf16=on_gpu,
         dataloader_pin_memory=on_gpu,
         logging_steps=50,
+        logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -192,5 +185,6 @@ def _config(settings: Settings, steps: int, folder: Path) -> SFTConfig:
 
 
 def _last_loss(history: list[dict[str, float]]) -> float:
-    losses = [row["loss"] for row in history if "loss" in row]
-    return round(float(losses[-1]), 4) if losses else float("nan")
+    """Mean loss of the last logged steps; of the whole run when it was too short to be logged on the way."""
+    losses = [row["loss"] for row in history if "loss" in row] or [row["train_loss"] for row in history if "train_loss" in row]
+    return round(float(losses[-1]), 4)
