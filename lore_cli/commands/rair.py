@@ -1,11 +1,10 @@
-"""lore-rair: build a benchmark, run a judge on it, score the verdicts, compare runs, gate a release, print the leaderboard."""
+"""lore-rair: build a benchmark, run a judge on it, score the verdicts, compare runs, gate a release, put systems on a board."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, Verbs, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option
-from lore_cli.manifest import sha256_of, write_manifest
-from lore_cli.records import Pair, Verdict, row_of
-from lore_cli.rulebook import Rulebook, load_rulebook
+from lore_cli.commands.gold import Gold, check_benchmarks, gold_options, refusing, rulebook_path
+from lore_cli.manifest import write_manifest
+from lore_cli.records import Pair, Verdict
+from lore_cli.rulebook import load_rulebook
 
 
 @click.group(cls=Verbs, context_settings=SETTINGS)
@@ -61,8 +61,8 @@ def build(
 
     book, glossary = load_rulebook(rulebook), load_glossary(knowledge)
     policy = building.Policy(bench.read_where(where), share, {"general": general, "hard": hard, "visual": visual}, per_query, run.seed)
-    for path in (output, rest):
-        stream.refuse_existing(path, force)
+    stream.refuse_existing(output, force, directory=True)
+    stream.refuse_existing(rest, force)
     aside = bench.Aside()
     held = building.held_out(run.log.track(inputs.read(Pair), "pairs"), policy, aside.put)
     chosen = building.choose(held, aside.pairs(building.BASELINE_PAIRS), bench.asked_counts(log), book, glossary, policy)
@@ -101,22 +101,9 @@ def run(inputs: Inputs, output: Output, judging: Judging, run: Run) -> int:
     Example:
       $ lore-rair run examples/pairs.jsonl --judge rulebook: -o /tmp/verdicts.jsonl --force
     """
-    judging = dataclasses.replace(judging, rulebook_path=_rulebook_path(judging.rulebook_path, inputs.sources))
-    _check_benchmarks(inputs.sources, judging.settings.rulebook)
+    judging = dataclasses.replace(judging, rulebook_path=rulebook_path(judging.rulebook_path, inputs.sources))
+    check_benchmarks(inputs.sources, judging.settings.rulebook)
     return judge_to_output(inputs, output, judging, run)
-
-
-def gold_options(function: Any) -> Any:
-    """--gold --rulebook --draws: what `score` and `compare` hold verdicts against."""
-    for option in (
-        click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
-        click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
-        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows; repeatable. subset, criteria and tier always are."),
-        click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
-        click.option("--gold", metavar="FILE", multiple=True, required=True, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
-    ):
-        function = option(function)
-    return function
 
 
 @cli.command()
@@ -127,10 +114,7 @@ def gold_options(function: Any) -> Any:
 @click.option("--html", "html_path", metavar="FILE", help="Write the report as one self-contained page.")
 @click.option("--failures", type=click.IntRange(min=0), default=12, help="Wrong verdicts to describe in the report.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
-def score(
-    inputs: Inputs, run: Run, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int,
-    json_path: str | None, html_path: str | None, failures: int, force: bool,
-) -> int:  # fmt: skip
+def score(inputs: Inputs, run: Run, gold: Gold, json_path: str | None, html_path: str | None, failures: int, force: bool) -> int:
     """Score verdicts: Acc@2, Macro-F1 and more, per subset, criterion and tier, with 95 % intervals.
 
     An error is never a grade: metrics are over judged pairs, coverage stands beside them, and the variants ending in _all count an unjudged pair
@@ -144,17 +128,19 @@ def score(
     from lore_cli.rair import report as reporting
     from lore_cli.rair.failures import Failures
     from lore_cli.rair.join import joined
+    from lore_cli.rair.page import score_page
     from lore_cli.rair.tally import Tally
     from lore_cli.rair.terminal import show_report, stdout
 
     for path in (json_path, html_path):
         stream.refuse_existing(path, force)
-    book = _gold_rulebook(gold, rulebook, inputs)
-    beside = Path(json_path if json_path not in (None, "-") else html_path or ".").resolve()
-    settings = reporting.Settings(draws, run.seed, partial, failures, Path(gold[0]).resolve().parent, beside.parent if json_path or html_path else Path.cwd())
-    tally, wrong = Tally(book, (*_SLICED, *by)), Failures(failures)
-    reporting.collect(joined(_gold_pairs(gold), run.log.track(inputs.read(Verdict), "verdicts"), _refuse(inputs)), tally, wrong, partial)
-    document = reporting.report(tally, wrong, [{"name": Path(path).name, "sha256": sha256_of(path)} for path in gold], settings)
+    book = gold.rulebook(inputs.sources)
+    written = next((path for path in (json_path, html_path) if path not in (None, "-")), None)
+    beside = Path(written).resolve().parent if written else Path.cwd()
+    settings = reporting.Settings(gold.draws, run.seed, gold.partial, failures, Path(gold.sources[0]).resolve().parent, beside)
+    tally, wrong = Tally(book, gold.fields), Failures(failures)
+    reporting.collect(joined(gold.pairs(), run.log.track(inputs.read(Verdict), "verdicts"), refusing(inputs)), tally, wrong, gold.partial)
+    document = reporting.report(tally, wrong, gold.named(), settings)
     if json_path == "-":
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     else:
@@ -162,16 +148,11 @@ def score(
         if json_path:
             stream.write_json_atomic(json_path, document)
     if html_path:
-        from lore_cli.rair.page import score_page
-
-        stream.write_text_atomic(html_path, score_page(document, settings.beside))
+        stream.write_text_atomic(html_path, score_page(document, beside))
     counts = {"pairs": len(tally.cell), "queries": len(tally.queries), **document["unjudged"], "bad_rows": inputs.rejects.count}
     for path in (json_path, html_path):
-        write_manifest(path, command=run.name, inputs=[s for s in (*inputs.sources, *gold) if s != "-"], settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
+        write_manifest(path, command=run.name, inputs=[s for s in inputs.sources if s != "-"] + gold.files(), settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
-
-
-_SLICED = ("subset", "criteria")
 
 
 @cli.command()
@@ -182,9 +163,7 @@ _SLICED = ("subset", "criteria")
 @click.option("--json", "json_path", metavar="FILE", help="Write the comparison as JSON.")
 @click.option("--flips", metavar="FILE", help="Write the pairs that only one of the runs has right (JSONL).")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
-def compare(
-    run: Run, a: str, b: str, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int, json_path: str | None, flips: str | None, force: bool
-) -> int:
+def compare(run: Run, a: str, b: str, gold: Gold, json_path: str | None, flips: str | None, force: bool) -> int:
     """Compare two runs on the same pairs: differences B - A with paired intervals and a permutation test, clustered by query.
 
     \b
@@ -201,15 +180,17 @@ def compare(
 
     for path in (json_path, flips):
         stream.refuse_existing(path, force)
+    if a == b == "-":
+        raise errors.UsageError("A and B cannot both be standard input", hint="give one of them as a file")
     sides = [Inputs((path,), None, "fail", stream.Rejects(None)) for path in (a, b)]
-    book = _gold_rulebook(gold, rulebook, sides[0])
-    tallies = [Tally(book, (*_SLICED, *by)) for _ in sides]
+    book = gold.rulebook((a, b))
+    tallies = [Tally(book, gold.fields) for _ in sides]
     flipped: list[dict[str, Any]] = []
-    comparing.paired(*(joined(_gold_pairs(gold), side.read(Verdict), _refuse(side)) for side in sides), *tallies, flipped)
+    comparing.paired(*(joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides), *tallies, flipped)
     for path, tally in zip((a, b), tallies, strict=True):
-        if sum(tally.missing) and not partial:
+        if sum(tally.missing) and not gold.partial:
             raise errors.BadInput(f"{sum(tally.missing)} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
-    document = comparing.comparison(*tallies, draws, run.seed)
+    document = comparing.comparison(*tallies, gold.draws, run.seed)
     show_comparison(document, stdout())
     if flips:
         with stream.open_output(flips, force=force) as writer:
@@ -218,7 +199,7 @@ def compare(
     if json_path:
         stream.write_json_atomic(json_path, document)
     for path in (json_path, flips):
-        write_manifest(path, command=run.name, inputs=[s for s in (a, b, *gold) if s != "-"], settings=run.settings, counts={"pairs": len(tallies[0].cell), "flips": len(flipped)})
+        write_manifest(path, command=run.name, inputs=[s for s in (a, b) if s != "-"] + gold.files(), settings=run.settings, counts={"pairs": len(tallies[0].cell), "flips": len(flipped)})
     return errors.EXIT_DONE
 
 
@@ -235,8 +216,9 @@ def gate(run: Run, report: str, requirements: tuple[str, ...]) -> int:
       $ lore-rair gate /tmp/report.json --require 'coverage>=0.99' --require 'acc2.hi>=0.1'
     """
     from lore_cli.rair.gate import read_requirement, unmet
+    from lore_cli.rair.report import read_report
 
-    document = _report(report)
+    document = read_report(report)
     wanted = [read_requirement(text) for text in requirements]
     failing = unmet(document, wanted)
     for line in failing:
@@ -246,52 +228,43 @@ def gate(run: Run, report: str, requirements: tuple[str, ...]) -> int:
     return errors.EXIT_GATE if failing else errors.EXIT_DONE
 
 
-def _report(path: str) -> dict[str, Any]:
-    document = stream.read_json(path, "a report of lore-rair score")
-    if not isinstance(document, dict) or document.get("report") != 1 or "slices" not in document:
-        raise errors.BadInput("is not a report of lore-rair score", where=path, hint="make one with lore-rair score --json FILE")
-    return document
+@cli.command()
+@run_options("rair board")
+@click.argument("reports", nargs=-1, required=True, metavar="NAME=REPORT.json...")
+@click.option("--tier", "replay", metavar="FILE", help="Report of lore-tier replay: adds traffic per tier, cache, GoodRate and cost.")
+@click.option("--synth", "manifest", metavar="FILE", help="Manifest of traces (TRACES.manifest.json): adds the teacher's agreement and what was rejected.")
+@click.option("--title", "heading", default="Relevance board", help="Heading.")
+@click.option("--note", default="", help="A line under the heading, for example that the data is simulated.")
+@click.option("--html", "html_path", metavar="FILE", help="Write the board as one self-contained page; with --quiet no table is printed.")
+@click.option("--force", is_flag=True, help="Replace an existing page.")
+def board(run: Run, reports: tuple[str, ...], replay: str | None, manifest: str | None, heading: str, note: str, html_path: str | None, force: bool) -> int:
+    """Put reports of several systems side by side, a block per subset, in the order given.
 
+    Reports that were scored with different gold pairs or rulebooks are refused.
 
-def _gold_pairs(gold: tuple[str, ...]) -> Iterator[Pair]:
-    from lore_cli.rair.join import graded
+    \b
+    Example:
+      $ lore-rair run examples/pairs.jsonl --judge lexical:examples/pairs.jsonl --quiet | lore-rair score - --gold examples/pairs.jsonl --json /tmp/lexical.json --force
+      $ lore-rair run examples/pairs.jsonl --judge rulebook: --quiet | lore-rair score - --gold examples/pairs.jsonl --json /tmp/rulebook.json --force
+      $ lore-rair board lexical=/tmp/lexical.json rulebook=/tmp/rulebook.json --title 'Two judges' --html /tmp/board.html --force
+    """
+    from lore_cli.rair import board as boards
+    from lore_cli.rair import sections
+    from lore_cli.rair.page import board_page
+    from lore_cli.rair.terminal import show_board, stdout
 
-    return graded(gold)
-
-
-def _gold_rulebook(gold: tuple[str, ...], rulebook: str | None, verdicts: Inputs) -> Rulebook:
-    if "-" in gold and "-" in verdicts.sources:
-        raise errors.UsageError("verdicts and --gold cannot both be standard input", hint="give one of them as a file")
-    book = load_rulebook(_rulebook_path(rulebook, gold))
-    _check_benchmarks(gold, book)
-    return book
-
-
-def _rulebook_path(given: str | None, sources: tuple[str, ...]) -> str | None:
-    """The rulebook given, else that of the benchmark which the first source belongs to."""
-    from lore_cli.rair.join import check_benchmark
-
-    if given is None and sources and check_benchmark(sources[0]):
-        return str(Path(sources[0]).parent / "rulebook.toml")
-    return given
-
-
-def _check_benchmarks(sources: tuple[str, ...], rulebook: Rulebook) -> None:
-    from lore_cli.rair.join import check_benchmark
-
-    for source in sources:
-        check_benchmark(source, rulebook.hash)
-
-
-def _refuse(inputs: Inputs) -> Any:
-    """What to do with a verdict that fits no gold pair: stop, or with --on-bad skip set it aside."""
-
-    def refuse(problem: errors.BadInput, verdict: Verdict) -> None:
-        if inputs.on_bad != "skip":
-            raise problem
-        inputs.rejects.add(problem, orjson.dumps(row_of(verdict)))
-
-    return refuse
+    stream.refuse_existing(html_path, force)
+    systems = boards.read_systems(reports)
+    synthesis = sections.synthesis_sections(sections.read_synthesis(manifest)) if manifest else []
+    tiers = sections.tier_sections(sections.read_replay(replay)) if replay else []
+    made = boards.board(systems, heading, note, synthesis, tiers)
+    if not (html_path and run.log.quiet):
+        show_board(made, stdout())
+    if html_path:
+        stream.write_text_atomic(html_path, board_page(made))
+        sources = [*(system.path for system in systems), *(path for path in (replay, manifest) if path)]
+        write_manifest(html_path, command=run.name, inputs=sources, settings=run.settings, counts={"systems": len(systems)})
+    return errors.EXIT_DONE
 
 
 main = entry(cli, "lore-rair")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lore_cli import stream
 from lore_cli.errors import BadInput
 from lore_cli.rair.failures import Failures, described
 from lore_cli.rair.intervals import LEVEL, bounds
@@ -68,6 +69,7 @@ def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], setting
         "errors": [{"error": text, "count": count} for text, count in sorted(tally.errors.items(), key=lambda entry: (-entry[1], entry[0]))[:10]],
         "samples": {"k": tally.k, "rows": sum(count > 0 for count in tally.draws)} if tally.k else None,
         "interval": {"method": "BCa bootstrap over queries", "level": LEVEL, "draws": settings.draws, "seed": settings.seed},
+        "calibration": tally.calibration.document(),
         "slices": [slice_entry(tally, matrix, key, chosen, settings) for key, chosen in rows.items()],
         "failures": [described(pair, verdict, rulebook, settings.images, settings.beside) for pair, verdict in failures.chosen()],
     }
@@ -84,6 +86,7 @@ def slice_entry(tally: Tally, matrix: Any, key: Slice, rows: Any, settings: Sett
         "judged": int(sums.judged),
         "gold": {grade: int(count) for grade, count in zip(GRADES, sums.support + sums.unjudged, strict=True)},
         "confusion": sums.confusion.astype(int).tolist(),
+        "latency_ms": tally.latency_ms(rows),
         "metrics": measured(per_query, every_metric, settings),
     }
 
@@ -99,6 +102,14 @@ def measured(per_query: Any, statistic: Callable[[Any], Any], settings: Settings
         for index, name in enumerate(METRICS)
         if not numpy.isnan(value[index])
     }
+
+
+def read_report(path: str) -> dict[str, Any]:
+    """A report from disk. Raises `BadInput` for another document."""
+    document = stream.read_json(path, "a report of lore-rair score")
+    if not isinstance(document, dict) or document.get("report") != VERSION or "slices" not in document:
+        raise BadInput("is not a report of lore-rair score", where=path, hint="make one with lore-rair score --json FILE")
+    return document
 
 
 def find_slice(document: dict[str, Any], wanted: dict[str, str]) -> dict[str, Any] | None:

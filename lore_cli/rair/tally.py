@@ -5,6 +5,7 @@ A row takes about 80 bytes, so a million verdicts need well under a gigabyte; it
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lore_cli.answer import Answer, adheres
 from lore_cli.path.text import tokenise
+from lore_cli.rair.calibration import Calibration
 from lore_cli.rair.metrics import COLUMNS, chance_of_any, majority_share
 from lore_cli.records import GRADES, Item, Match, Pair, Verdict, row_of
 from lore_cli.rulebook import Rulebook
@@ -39,6 +41,8 @@ class Tally:
     parts: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in ("reasoned", "adhering", "found", "found_valid", "majority")})
     draws: array[int] = field(default_factory=lambda: array("h"))
     right: array[int] = field(default_factory=lambda: array("h"))
+    latency: array[float] = field(default_factory=lambda: array("d"))  # ms; NaN where the verdict does not tell
+    calibration: Calibration = field(default_factory=Calibration)
     slices: dict[Slice, array[int]] = field(default_factory=dict)
     queries: dict[str, int] = field(default_factory=dict)
     judges: Counter[str] = field(default_factory=Counter)
@@ -63,6 +67,8 @@ class Tally:
         self.draws.append(len(samples))
         self.right.append(samples.count(gold))
         self.parts["majority"].append(majority_share(samples, gold or ""))
+        self.latency.append(verdict.latency_ms if verdict and verdict.grade and verdict.latency_ms is not None else math.nan)
+        self.calibration.add(pair, verdict)
         for key in self._slices_of(pair, verdict):
             self.slices.setdefault(key, array("i")).append(number)
         if verdict:
@@ -105,6 +111,15 @@ class Tally:
         columns = {name: numpy.frombuffer(values, dtype=float) for name, values in self.parts.items()}
         columns |= {"sampled": (draws > 0).astype(float), "pass_1": right / numpy.maximum(draws, 1), "pass_k": any_right[which.reshape(-1)]}
         return numpy.stack([columns[name] for name in COLUMNS[_GIVEN + len(GRADES) :]], axis=1)
+
+    def latency_ms(self, rows: Array | None = None) -> dict[str, float] | None:
+        """Mean and median time of the judged rows that tell theirs, and how many they are; None when none does."""
+        import numpy
+
+        values = numpy.frombuffer(self.latency, dtype=float)
+        values = values if rows is None else values[rows]
+        known = values[~numpy.isnan(values)]
+        return {"mean": round(math.fsum(known) / len(known), 4), "median": round(float(numpy.median(known)), 4), "rows": len(known)} if len(known) else None
 
     def per_query(self, matrix: Array, rows: Array | None = None) -> Array:
         """Sums of the columns for each query, [queries, columns], queries in alphabetical order so that the order of the rows does not matter."""

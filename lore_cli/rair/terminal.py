@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from lore_cli.rair.board import Board
+from lore_cli.rair.figures import HEADLINE, cell, short, title
 from lore_cli.rair.report import slice_name
+from lore_cli.rair.sections import Section
 
-HEADLINE = ("acc2", "macro_f1", "acc4", "qwk", "adherence", "evidence_validity", "pass_at_1", "pass_at_k", "maj_at_k", "coverage")
-_TITLES = {
-    "acc2": "Acc@2", "acc4": "Acc@4", "macro_f1": "Macro-F1", "weighted_f1": "weighted F1", "qwk": "kappa²", "within1": "within 1", "bias": "bias",
-    "adherence": "adherence", "evidence_validity": "evidence", "pass_at_1": "pass@1", "pass_at_k": "pass@k", "maj_at_k": "maj@k", "coverage": "coverage",
-    "acc2_all": "Acc@2 all", "acc4_all": "Acc@4 all", "macro_f1_all": "Macro-F1 all",
-}  # fmt: skip
 _PIPE_WIDTH = 160  # columns when the output is no terminal: tables are not folded for a file
-
-
-def title(metric: str, k: int | None = None) -> str:
-    """How a metric is called in a table."""
-    return _TITLES.get(metric, metric.replace("_", " ")).replace("@k", f"@{k}" if k else "@k")
-
-
-def cell(metrics: dict[str, dict[str, float | None]], name: str) -> str:
-    """`.845 [.82, .87]`, or a dash for a metric that is not there."""
-    measure = metrics.get(name)
-    if measure is None or measure["value"] is None:
-        return "–"
-    if measure["lo"] is None or measure["hi"] is None:
-        return short(measure["value"], 3)
-    return f"{short(measure['value'], 3)} [{short(measure['lo'], 2)}, {short(measure['hi'], 2)}]"
-
-
-def short(number: float, digits: int) -> str:
-    """A number without its leading zero: `.845`, `1.00`, `-.05`."""
-    text = f"{number:.{digits}f}"
-    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+_BOARD_WIDTH = 120
 
 
 def show_report(document: dict[str, Any], file: TextIO) -> None:
@@ -56,23 +35,41 @@ def show_report(document: dict[str, Any], file: TextIO) -> None:
     print(f"[lo, hi]: {interval['level']:.0%} {interval['method']}, {interval['draws']} draws", file=file)
 
 
-def show_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, left: int = 1) -> None:
-    """A table; the first `left` columns are text, the others numbers. Where it would not fit, intervals go on a second line."""
+def show_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, left: int = 1, pipe_width: int = _PIPE_WIDTH) -> None:
+    """A table; the first `left` columns are text, the others numbers. Where it would not fit, intervals go on a second line; a number is never cut or folded.
+
+    pipe_width: columns to keep to when the output is no terminal.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=file, width=None if file.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
-    widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
-    if sum(widths) + 2 * len(widths) > console.width:
+    width = Console(file=file).width if file.isatty() else pipe_width
+    rows = [[printable(text) for text in row] for row in rows]
+    if _width(columns, rows) > width:
         rows = [[text.replace(" [", "\n[") for text in row] for row in rows]
-    table = Table(title=Text(heading), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    console = Console(file=(drawn := io.StringIO()), width=max(width, _width(columns, rows)), highlight=False, soft_wrap=False, force_terminal=file.isatty())
+    table = Table(title=Text(printable(heading)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(Text(name), justify="left" if index < left else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if index < left else "right", no_wrap=True, overflow="ignore")
     for row in rows:
         table.add_row(*(Text(text) for text in row))
     console.print(table)
+    file.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().rstrip().split("\n"))
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could steer a terminal: each is shown as �."""
+    return "".join("\ufffd" if ord(letter) < 32 or 127 <= ord(letter) < 160 else letter for letter in text)
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Columns that a table takes, two between neighbours."""
+    from rich.cells import cell_len
+
+    widest = [max(cell_len(line) for row in [columns, *rows] for line in row[index].split("\n")) for index in range(len(columns))]
+    return sum(widest) + 2 * (len(widest) - 1)
 
 
 def stdout() -> TextIO:
@@ -94,3 +91,25 @@ def show_comparison(document: dict[str, Any], file: TextIO) -> None:
     show_table(f"a: {a} · b: {b}", ["slice", "metric", "a", "b", "b - a", "p"], rows, file, left=2)
     interval = document["interval"]
     print(f"[lo, hi]: {interval['level']:.0%} {interval['method']}; p: permutation of whole queries; {interval['draws']} draws; not corrected for many slices", file=file)
+
+
+def show_board(board: Board, file: TextIO) -> None:
+    """A block of systems per subset, then synthesis, then tiers."""
+    print(printable(board.title), file=file)
+    if board.note:
+        print(printable(board.note), file=file)
+    print(file=file)
+    for section in board.blocks:
+        _show_section(section, file)
+    for note in board.notes:
+        print(printable(note), file=file)
+    for section in (*board.synthesis, *board.tiers):
+        print(file=file)
+        _show_section(section, file)
+
+
+def _show_section(section: Section, file: TextIO) -> None:
+    show_table(section.title, section.columns, section.rows, file, section.left, _BOARD_WIDTH)
+    for note in section.notes:
+        for line in textwrap.wrap(printable(note), _BOARD_WIDTH):
+            print(line, file=file)

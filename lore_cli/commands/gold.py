@@ -1,0 +1,104 @@
+"""What `lore-rair score` and `compare` hold verdicts against: graded pairs, their rulebook, and how to count."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from lore_cli import errors
+from lore_cli.commands.common import Inputs
+from lore_cli.manifest import sha256_of
+from lore_cli.records import Pair, Verdict, row_of
+from lore_cli.rulebook import Rulebook, load_rulebook
+
+SLICED = ("subset", "criteria")
+
+
+@dataclass(frozen=True)
+class Gold:
+    """The graded pairs of `sources`. by: fields to slice by beside SLICED. partial: pairs without a verdict count as unjudged."""
+
+    sources: tuple[str, ...]
+    rulebook_path: str | None
+    by: tuple[str, ...]
+    partial: bool
+    draws: int
+
+    def pairs(self) -> Iterator[Pair]:
+        """The pairs, streamed anew at each call."""
+        from lore_cli.rair.join import graded
+
+        return graded(self.sources)
+
+    def rulebook(self, verdicts: Sequence[str]) -> Rulebook:
+        """The rulebook that adherence is measured by. Raises `UsageError` when gold and verdicts would both be standard input, `BadInput` for an edited benchmark."""
+        if "-" in self.sources and "-" in verdicts:
+            raise errors.UsageError("verdicts and --gold cannot both be standard input", hint="give one of them as a file")
+        book = load_rulebook(rulebook_path(self.rulebook_path, self.sources))
+        check_benchmarks(self.sources, book)
+        return book
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What to slice by."""
+        return (*SLICED, *self.by)
+
+    def named(self) -> list[dict[str, Any]]:
+        """Name and sha256 of each source, for the report."""
+        return [{"name": Path(path).name, "sha256": sha256_of(path)} for path in self.sources]
+
+    def files(self) -> list[str]:
+        """The sources on disk, for the manifest."""
+        return [path for path in self.sources if path != "-"]
+
+
+def gold_options(function: Any) -> Any:
+    """--gold --rulebook --by --partial --draws → `gold: Gold`."""
+
+    @functools.wraps(function)
+    def call(*, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int, **rest: Any) -> Any:
+        return function(gold=Gold(gold, rulebook, by, partial, draws), **rest)
+
+    for option in (
+        click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
+        click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
+        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows; repeatable. subset, criteria and tier always are."),
+        click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
+        click.option("--gold", metavar="FILE", multiple=True, required=True, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
+    ):
+        call = option(call)
+    return call
+
+
+def rulebook_path(given: str | None, sources: Sequence[str]) -> str | None:
+    """The rulebook given, else that of the benchmark which the first source belongs to."""
+    from lore_cli.rair.join import check_benchmark
+
+    if given is None and sources and check_benchmark(sources[0]):
+        return str(Path(sources[0]).parent / "rulebook.toml")
+    return given
+
+
+def check_benchmarks(sources: Sequence[str], rulebook: Rulebook) -> None:
+    """Raise `BadInput` for a benchmark that was edited, or built under another rulebook."""
+    from lore_cli.rair.join import check_benchmark
+
+    for source in sources:
+        check_benchmark(source, rulebook.hash)
+
+
+def refusing(inputs: Inputs) -> Callable[[errors.BadInput, Verdict], None]:
+    """What to do with a verdict that fits no gold pair: stop, or with --on-bad skip set it aside."""
+
+    def refuse(problem: errors.BadInput, verdict: Verdict) -> None:
+        if inputs.on_bad != "skip":
+            raise problem
+        inputs.rejects.add(problem, orjson.dumps(row_of(verdict)))
+
+    return refuse

@@ -1,0 +1,121 @@
+"""The board: the reports of several systems on one benchmark side by side, with what synthesis and the tiers tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lore_cli.errors import BadInput, UsageError
+from lore_cli.rair.figures import cell, milliseconds, title
+from lore_cli.rair.report import find_slice, read_report
+from lore_cli.rair.sections import Section
+
+COLUMNS = ("acc2", "acc4", "macro_f1", "adherence", "evidence_validity", "pass_at_1", "pass_at_k")
+_SHOWN_HASH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A report under the name that the board gives it."""
+
+    name: str
+    path: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Everything the board shows. blocks: a table per subset, a row per system."""
+
+    title: str
+    note: str
+    systems: Sequence[System]
+    blocks: Sequence[Section]
+    synthesis: Sequence[Section]
+    tiers: Sequence[Section]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the blocks: intervals, judges, what was not judged, what a dash means."""
+        return _notes(self.systems)
+
+
+def read_systems(texts: Sequence[str]) -> list[System]:
+    """`NAME=REPORT.json` arguments. Raises `UsageError` for another form or a name given twice, `BadInput` for a file that is no report."""
+    systems: list[System] = []
+    for text in texts:
+        name, separator, path = text.partition("=")
+        if not separator or not name.strip() or not path:
+            raise UsageError(f"'{text}' is not of the form NAME=REPORT.json", hint="name each report, for example rulebook=reports/rulebook.json")
+        if name.strip() in {system.name for system in systems}:
+            raise UsageError(f"the name '{name.strip()}' is given twice", hint="a name stands for one row of every block")
+        systems.append(System(name.strip(), path, read_report(path)))
+    return systems
+
+
+def board(systems: Sequence[System], heading: str, note: str, synthesis: Sequence[Section] = (), tiers: Sequence[Section] = ()) -> Board:
+    """Put the reports side by side. Raises `BadInput` when they are not about the same gold pairs and rulebook."""
+    _refuse_mixture(systems)
+    names = [entry["slice"] for entry in systems[0].report["slices"] if set(entry["slice"]) <= {"subset"}]  # every report has these: they are the gold's
+    blocks = [_block(systems, name) for name in names]
+    return Board(heading, note, systems, blocks, synthesis, tiers)
+
+
+def same_k(systems: Sequence[System]) -> int | None:
+    """The k of pass@k when every sampled report has the same, else None."""
+    known = {samples["k"] for system in systems if (samples := system.report.get("samples"))}
+    return known.pop() if len(known) == 1 else None
+
+
+def _block(systems: Sequence[System], name: dict[str, str]) -> Section:
+    entries = {system.name: find_slice(system.report, name) or {} for system in systems}
+    first = entries[systems[0].name]
+    covered = any(entry["judged"] < entry["n"] for entry in entries.values())
+    measures = (*COLUMNS, "coverage") if covered else COLUMNS
+    rows = []
+    for system in systems:
+        entry = entries[system.name]
+        latency = entry.get("latency_ms")
+        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in measures), milliseconds(latency["mean"] if latency else None)])
+    columns = ["system", *(title(measure, same_k(systems)) for measure in measures), "ms/pair"]
+    return Section(f"{name.get('subset', 'all')}: {first['n']:,} pairs of {first['queries']:,} queries", columns, rows)
+
+
+def _refuse_mixture(systems: Sequence[System]) -> None:
+    first = systems[0]
+    for system in systems:
+        if not all(entry["sha256"] for entry in system.report["gold"]):
+            raise BadInput("was scored against pairs from a pipe: nothing tells which", where=system.path, field="gold", hint="score against a file")
+        for what, field, hint in (
+            ("gold pairs", "gold", "score every system with the same --gold files"),
+            ("rulebook", "rulebook", "score every system with the same --rulebook"),
+        ):
+            mine, theirs = (_identity(one.report, field) for one in (system, first))
+            if set(mine) != set(theirs):
+                found = f"{system.name} was scored with other {what} ({_shown(mine)}) than {first.name} in {first.path} ({_shown(theirs)})"
+                raise BadInput(found, where=system.path, field=field, hint=hint)
+
+
+def _identity(report: dict[str, Any], field: str) -> dict[str, str]:
+    """Hash → name of what a report was scored with; the hashes tell, the names are for the reader."""
+    if field == "rulebook":
+        return {report["rulebook"]["hash"]: f"{report['rulebook']['name']} {report['rulebook']['version']}"}
+    return {entry["sha256"]: entry["name"] for entry in report["gold"]}
+
+
+def _shown(identity: dict[str, str]) -> str:
+    return ", ".join(f"{name} {digest[:_SHOWN_HASH]}" for digest, name in sorted(identity.items()))
+
+
+def _notes(systems: Sequence[System]) -> list[str]:
+    interval, rulebook = systems[0].report["interval"], systems[0].report["rulebook"]
+    notes = [f"[lo, hi]: {interval['level']:.0%} {interval['method']}. Rulebook {rulebook['name']} {rulebook['version']} ({rulebook['hash']}). –: not measured."]
+    sampled = {system.name: samples["k"] for system in systems if (samples := system.report.get("samples"))}
+    if len(set(sampled.values())) > 1:
+        notes.append("k of pass@k: " + ", ".join(f"{name} {k}" for name, k in sampled.items()) + ".")
+    for system in systems:
+        unjudged = system.report["unjudged"]
+        if unjudged["errors"] or unjudged["missing"]:
+            notes.append(f"{system.name}: {unjudged['errors']:,} errors and {unjudged['missing']:,} pairs without a verdict; its metrics are over the judged pairs, coverage tells how many those are.")
+    return notes

@@ -1,0 +1,121 @@
+"""Reports as self-contained pages: one HTML file with its style, drawings and images inside, which asks nothing of any server and runs no script.
+
+Queries, titles and reasons are other people's text: templates escape everything, and control characters are replaced before that.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lore_cli.rair.board import Board
+from lore_cli.rair.figures import ABSENT, HEADLINE, cell, measured, milliseconds, percent, short, title
+from lore_cli.rair.plot import Chart, calibration_chart, interval_chart
+from lore_cli.rair.report import find_slice, slice_name
+from lore_cli.rair.sections import Section
+from lore_cli.records import GRADES
+
+if TYPE_CHECKING:
+    import jinja2
+
+MOST_IMAGE_BYTES = 1_000_000
+_TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF87a": "gif", b"GIF89a": "gif"}
+_TILES = ("acc2", "macro_f1", "acc4", "adherence", "evidence_validity", "pass_at_1", "pass_at_k", "coverage")
+
+
+def score_page(document: Mapping[str, Any], beside: Path) -> str:
+    """The page of one report. beside: the folder that the report's image paths are relative to."""
+    whole = document["slices"][0]
+    samples = document["samples"]
+    k = samples["k"] if samples else None
+    calibration = document.get("calibration")
+    return _environment().get_template("score.html.j2").render(
+        heading=", ".join(document["judges"]) or "no judge",
+        document=document,
+        whole=whole,
+        tiles=[(title(name, k), *split(cell(whole["metrics"], name, 3))) for name in _TILES if name in whole["metrics"]],
+        slices=_slices(document, k),
+        subsets=[entry for entry in document["slices"] if set(entry["slice"]) <= {"subset"}],
+        calibration=calibration,
+        calibration_plot=calibration_chart(calibration["bins"]) if calibration else None,
+        calibration_table=_calibration(calibration) if calibration else None,
+        failures=[{**failure, "picture": data_uri(beside, failure["item"].get("image"))} for failure in document["failures"]],
+    )  # fmt: skip
+
+
+def board_page(board: Board) -> str:
+    """The page of a board."""
+    return _environment().get_template("board.html.j2").render(board=board, plots=[_plot(board, section, index) for index, section in enumerate(board.blocks)])
+
+
+def data_uri(beside: Path, image: str | None) -> str | None:
+    """An image file as a `data:` URI; None when there is none, or it is no PNG, JPEG or GIF by its first bytes, or larger than `MOST_IMAGE_BYTES`."""
+    try:
+        path = beside / (image or "")
+        if not image or not path.is_file() or path.stat().st_size > MOST_IMAGE_BYTES:
+            return None
+        content = path.read_bytes()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    kind = next((kind for magic, kind in _TYPES.items() if content.startswith(magic)), None)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}" if kind else None
+
+
+def split(text: str) -> tuple[str, str]:
+    """A cell as its value and its interval, which a page sets smaller: `.845 [.82, .87]` → (`.845`, `[.82, .87]`)."""
+    value, separator, interval = text.partition(" [")
+    return value, f"[{interval}" if separator else ""
+
+
+def _slices(document: Mapping[str, Any], k: int | None) -> Section:
+    entries = document["slices"]
+    present = [name for name in HEADLINE if any(name in entry["metrics"] for entry in entries)]
+    timed = any(entry.get("latency_ms") for entry in entries)
+    columns = ["slice", "pairs", "queries", *(title(name, k) for name in present), *(["ms/pair"] if timed else [])]
+    rows = []
+    for entry in entries:
+        latency = entry.get("latency_ms")
+        row = [slice_name(entry["slice"]), f"{entry['n']:,}", f"{entry['queries']:,}", *(cell(entry["metrics"], name) for name in present)]
+        rows.append(row + ([milliseconds(latency["mean"] if latency else None)] if timed else []))
+    return Section("All slices", columns, rows)
+
+
+def _calibration(calibration: Mapping[str, Any]) -> Section:
+    rows = [[f"{place['from']:.1f} to {place['to']:.1f}", f"{place['rows']:,}", short(place["sure"], 3), short(place["right"], 3)] for place in calibration["bins"]]
+    notes = [
+        f"Expected calibration error {short(calibration['ece'], 3)}, Brier score {short(calibration['brier'], 3)}, over {calibration['rows']:,} verdicts with probabilities."
+    ]
+    return Section("Probability of the grade given, and how often it was right", ["probability", "verdicts", "mean", "right"], rows, notes=notes)
+
+
+def _plot(board: Board, section: Section, index: int) -> Chart:
+    """Macro-F1 of every system on the block's rows."""
+    wanted = {} if index == 0 else {"subset": section.title.partition(":")[0]}
+    rows = []
+    for system in board.systems:
+        entry = find_slice(system.report, wanted)
+        rows.append((system.name, entry["metrics"].get("macro_f1") if entry else None))
+    return interval_chart(section.title.partition(":")[0], rows)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    from lore_cli.errors import require
+
+    jinja = require("jinja2", "report")
+    environment = jinja.Environment(
+        loader=jinja.PackageLoader("lore_cli.rair", "templates"), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
+    )
+    environment.filters |= {"split": split, "short": short, "percent": percent, "slice_name": slice_name}
+    environment.globals |= {"GRADES": GRADES, "ABSENT": ABSENT, "measured": measured, "cell": cell}
+    return environment
+
+
+def _clean(value: Any) -> Any:
+    """Control characters, which no HTML document may hold, as �."""
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return "".join("\ufffd" if ord(letter) < 32 and letter not in "\t\n\r" or 127 <= ord(letter) < 160 else letter for letter in value)
+    return value

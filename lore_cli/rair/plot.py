@@ -1,0 +1,71 @@
+"""Geometry of the drawings on pages: pure functions from numbers to coordinates; the templates write the SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lore_cli.rair.figures import Measure, short
+
+WIDTH, ROW, TOP, BOTTOM = 340, 24, 10, 26
+_LETTER = 7.2  # mean width of a letter at the labels' size
+_LONGEST_LABEL = 130
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row: a dot at the value, a line over its interval (None: not known). x None: not measured."""
+
+    label: str
+    text: str
+    y: float
+    x: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing, `width` by `height` units, with vertical grid lines at `ticks` (x, text) between y 0 and `floor`."""
+
+    title: str
+    width: float
+    height: float
+    left: float
+    right: float
+    floor: float
+    ticks: Sequence[tuple[float, str]]
+    marks: Sequence[Mark]
+
+
+def interval_chart(title: str, rows: Sequence[tuple[str, Measure | None]]) -> Chart:
+    """Values in 0..1 with their intervals, one row each, on the same scale in every chart."""
+    left = min(_LONGEST_LABEL, 12 + _LETTER * max((len(name) for name, _ in rows), default=0))
+    right = WIDTH - 44.0
+
+    def at(number: float | None) -> float | None:
+        return None if number is None else round(left + (right - left) * min(max(number, 0.0), 1.0), 2)
+
+    marks = []
+    for index, (name, measure) in enumerate(rows):
+        y = TOP + ROW * (index + 0.5)
+        label = name if len(name) * _LETTER <= _LONGEST_LABEL else f"{name[: int(_LONGEST_LABEL / _LETTER) - 1]}…"
+        if measure is None or measure["value"] is None:
+            marks.append(Mark(label, "–", y))
+        else:
+            marks.append(Mark(label, short(measure["value"], 3), y, at(measure["value"]), at(measure["lo"]), at(measure["hi"])))
+    floor = TOP + ROW * len(rows)
+    return Chart(title, WIDTH, floor + BOTTOM, left, right, floor, [(at(tick) or 0.0, f"{tick:g}") for tick in TICKS], marks)
+
+
+def calibration_chart(bins: Sequence[Mapping[str, Any]], side: float = 220.0, margin: float = 34.0) -> dict[str, Any]:
+    """Points (mean probability, share right) in a square; the larger the dot, the more verdicts. Perfect probabilities lie on the diagonal."""
+    most = max((place["rows"] for place in bins), default=1)
+
+    def at(sure: float, right: float) -> tuple[float, float]:
+        return round(margin + side * sure, 2), round(8 + side * (1 - right), 2)
+
+    points = [(*at(place["sure"], place["right"]), round(3 + 6 * (place["rows"] / most) ** 0.5, 2), place["rows"]) for place in bins]
+    return {"width": side + margin + 12, "height": side + 42, "side": side, "margin": margin, "points": points, "ticks": [(tick, *at(tick, tick)) for tick in TICKS]}
