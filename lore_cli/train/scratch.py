@@ -14,10 +14,28 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from lore_cli.records import STATES
+
 END, PAD = "<|end|>", "<|pad|>"
-# One word with its space is one piece, so that " navy" is the same token in a title, a field, a need and a finding; a field name keeps its
-# colon, a source its brackets, a grade and a rule their number; digits stand alone (numbers are compared, not remembered), and so do Chinese characters (no spaces).
-_PIECES = r" ?\[[a-z]+\]| [LR]\d+|\n| ?[\p{L}\p{M}&&[^\p{Han}]][\p{L}\p{M}'\-&&[^\p{Han}]]*:?| ?\p{Han}| ?\d| ?[^\s\p{L}\p{M}\d]|\s"
+# What a text is cut into before pairs of bytes are merged [ours]. The frame of an answer is a piece for each decision (" ; found", " ; exact",
+# "\ncolour =", " ; not found ; unknown"), a field's name one piece with its line break: a third fewer tokens than word by word. One word with its
+# space is one piece, so that " navy" is the same token in a title, a field, a need and a finding; a grade and a rule keep their number; digits
+# stand alone (numbers are compared, not remembered), and so do Chinese characters (no spaces).
+_PIECES = "|".join(
+    (
+        r" ; not found ; unknown",
+        rf" ; (?:found|{'|'.join(STATES)})(?!\S)",
+        r"\n?[a-z][a-z-]* =(?= )",
+        r"(?:^|\n)[^\n:=;]{1,24}:(?= )",
+        r" \[[a-z]+\]",
+        r" [LR]\d+",
+        r" ?[\p{L}\p{M}&&[^\p{Han}]][\p{L}\p{M}'&&[^\p{Han}]]*",
+        r" ?\p{Han}",
+        r" ?\d",
+        r" ?[^\s\p{L}\p{M}\d]",
+        r"\s",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +49,7 @@ class Size:
     vocabulary: int
 
 
-SIZES: dict[str, Size] = {"tiny": Size(192, 2, 6, 512, 1200), "small": Size(256, 4, 8, 704, 2048)}
+SIZES: dict[str, Size] = {"tiny": Size(192, 2, 6, 512, 1600), "small": Size(256, 4, 8, 704, 2048)}
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
