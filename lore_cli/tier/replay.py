@@ -274,7 +274,7 @@ def table(document: dict[str, Any]) -> str:
     lines.append(f"{'page':<10}{'Query GoodRate':>26}{'Item GoodRate':>26}")
     for name in ("engine", "reranked", "filtered"):
         cells = document["goodrate"][name]
-        lines.append(f"{name:<10}" + "".join(f"{cells[unit]['value']:>12.3f} [{cells[unit]['lo']:.3f}, {cells[unit]['hi']:.3f}]"[:26].rjust(26) for unit in ("query", "item")))
+        lines.append(f"{name:<10}" + "".join(f"{cells[unit]['value']:.3f} [{cells[unit]['lo']:.3f}, {cells[unit]['hi']:.3f}]".rjust(26) for unit in ("query", "item")))
     cost, hit = document["cost"], document["cache"]["hit_rate"]
     against = f", {cost['share_of_model_alone']:.1%} of the model alone" if cost["share_of_model_alone"] is not None else ""
     lines.append(f"cache hits {'-' if hit is None else f'{hit:.1%}'} of the head's traffic; {cost['tiered']:.3f} s for 1,000 pairs{against}")
