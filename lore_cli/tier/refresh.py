@@ -99,22 +99,26 @@ def refresh(
         if summary.failed > policy.max_failed * sum(summary.reasons.values()):
             summary.refused = True
             return summary
-        info = GenerationInfo(
-            format=FORMAT,
-            number=int(builder.folder.name),
-            entries=summary.kept + summary.judged,
-            plan=plan.hash,
-            rulebook=rulebook_hash,
-            judge=judge.identity(),
-            expire_s=plan.expire_s,
-            created=int(clock()),
-            judged=summary.judged,
-            kept=summary.kept,
-            failed=summary.failed,
-        )
+        info = _description(int(builder.folder.name), plan, rulebook_hash, judge, summary, int(clock()))
         cache.publish(folder, builder.folder, info, policy.keep)
         summary.number = info.number
         return summary
+
+
+def _description(number: int, plan: Plan, rulebook_hash: str, judge: Judge, summary: Summary, now: int) -> GenerationInfo:
+    return GenerationInfo(
+        format=FORMAT,
+        number=number,
+        entries=summary.kept + summary.judged,
+        plan=plan.hash,
+        rulebook=rulebook_hash,
+        judge=judge.identity(),
+        expire_s=plan.expire_s,
+        created=now,
+        judged=summary.judged,
+        kept=summary.kept,
+        failed=summary.failed,
+    )
 
 
 class _Census:
