@@ -74,7 +74,7 @@ class Reader:
 
     def _path(self, pair: Pair) -> str:
         needs = construct(pair.query, self.rulebook, self.glossary)
-        matches = follow(needs, pair.item, self.rulebook)
+        matches = follow(needs, pair.item, self.rulebook, self.glossary)
         grade, _ = self.rulebook.grade(matches)
         parts = [f"[implied:{grade}] [overlap:{round(overlap(pair.query, pair.item) * _OVERLAP_STEPS)}]"]
         for need, match in list(zip(needs, matches, strict=True))[:_MOST_NEEDS]:
