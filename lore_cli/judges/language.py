@@ -1,7 +1,11 @@
 """`hf:`, `vllm:`, `http:`: a language model as judge. The three share everything but where the text comes from.
 
-A model that lore trained is asked as its card says; any other with the full `judge` protocol. The reply is read strictly: what
-does not hold to the answer format is a verdict with `error` and the raw reply in `reason`, never a guessed grade.
+A model that lore trained is asked as its card says; any other with the full `judge` protocol, through its chat template. `--prompt short` is the
+prompt that lore trains with: it is sent as it stands, without a template, to a model whose card is not at hand (over http: to the `completions`
+endpoint instead of `chat/completions`), and the answer is read as `answer-last`, which lore-sft trains by default.
+
+The reply is read strictly: what does not hold to the answer format is a verdict with `error` and the raw reply in `reason`, never a guessed grade.
+A reply, a draw or a probability that did not come is a verdict with `error` as well.
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ from typing import Any
 
 from lore_cli import answer, modelcard
 from lore_cli.answer import GRADE_CUE, AnswerError, Layout
+from lore_cli.errors import require
 from lore_cli.judges import JudgeSettings
-from lore_cli.models import TextModel
+from lore_cli.models import Cut, TextModel
 from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import GRADES, Grade, Pair, Verdict
 from lore_cli.stream import chunks
@@ -41,22 +46,33 @@ class LanguageJudge:
         prompts = [pair_prompt(pair, settings.rulebook, self.prompt, settings.language) for pair in pairs]
         longest = 8 if self.layout == "label-only" else settings.max_new_tokens
         replies = [found[0] for found in self.model.generate(prompts, max_new_tokens=longest)]
-        draws: list[list[str]] | list[None] = [None] * len(pairs)
+        draws: list[list[str | Exception]] | list[None] = [None] * len(pairs)
         if settings.samples:
             draws = self.model.generate(prompts, samples=settings.samples, temperature=settings.temperature, max_new_tokens=longest, seed=settings.seed)
         verdicts = [self._verdict(pair, reply, drawn) for pair, reply, drawn in zip(pairs, replies, draws, strict=True)]
         scores = self._scores(prompts, replies, verdicts) if settings.soft else {}
-        for number, fields in enumerate(verdicts):
-            yield Verdict(**fields, scores=scores.get(number))
+        for number, (pair, fields) in enumerate(zip(pairs, verdicts, strict=True)):
+            score = scores.get(number)
+            if isinstance(score, Exception):
+                yield Verdict(**self._about(pair), error=f"no grade probabilities: {score}")
+            else:
+                yield Verdict(**fields, scores=score)
 
-    def _verdict(self, pair: Pair, reply: str | Exception, draws: list[str] | None) -> dict[str, Any]:
-        fields: dict[str, Any] = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name}
+    def _about(self, pair: Pair) -> dict[str, Any]:
+        return {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name}
+
+    def _verdict(self, pair: Pair, reply: str | Exception, draws: list[str | Exception] | None) -> dict[str, Any]:
+        """The fields of a verdict. A draw that was cut or cannot be read counts as a wrong one; one that did not come is an error of the pair."""
+        fields = self._about(pair)
+        for lost in (reply, *(draws or ())):
+            if isinstance(lost, Exception) and not isinstance(lost, Cut):
+                return fields | {"error": f"no reply: {lost}"}
         if draws is not None:
             fields["samples"] = tuple(self._grade(draw) for draw in draws)
-        if isinstance(reply, Exception):
-            return fields | {"error": f"no reply: {reply}"}
+        if isinstance(reply, Cut):
+            return fields | {"error": f"unparseable: {reply}", "reason": reply.text}
         try:
-            given = answer.parse(reply, self.settings.rulebook, self.layout)
+            given = answer.parse(str(reply), self.settings.rulebook, self.layout)
         except AnswerError as error:
             return fields | {"error": f"unparseable: {error}", "reason": reply}
         return fields | {"grade": given.grade, "matches": given.matches or None, "rules": given.rules if given.matches else None}
@@ -69,12 +85,13 @@ class LanguageJudge:
         except AnswerError:
             return None
 
-    def _scores(self, prompts: list[str], replies: list[Any], verdicts: list[dict[str, Any]]) -> dict[int, dict[Grade, float]]:
-        """Probability of each grade where it stands: after the reasoning the model gave, or at once."""
+    def _scores(self, prompts: list[str], replies: list[Any], verdicts: list[dict[str, Any]]) -> dict[int, dict[Grade, float] | Exception]:
+        """Probability of each grade where it stands, for pairs that have one: after the reasoning the model gave, or at once."""
         asked = [number for number, fields in enumerate(verdicts) if "error" not in fields]
         begun = [replies[n].strip().rpartition(GRADE_CUE)[0] + GRADE_CUE if self.layout == "answer-last" else GRADE_CUE for n in asked]
         found = self.model.label_probabilities([prompts[n] for n in asked], _LABELS, begun=begun) if asked else []
-        return {number: dict(zip(GRADES, row, strict=True)) for number, row in zip(asked, found, strict=True)}
+        rows = zip(asked, found, strict=True)
+        return {number: row if isinstance(row, Exception) else dict(zip(GRADES, row, strict=True)) for number, row in rows}
 
     def identity(self) -> dict[str, str]:
         """Model, prompt, layout, language and rulebook."""
@@ -86,19 +103,27 @@ class LanguageJudge:
 def open(uri: str, settings: JudgeSettings) -> LanguageJudge:
     """The judge of an `hf:`, `vllm:` or `http(s):` URI. Raises `Missing` and `BadInput` as the models do."""
     scheme, _, target = uri.partition(":")
-    if scheme in ("http", "https"):
+    served = scheme in ("http", "https")
+    card = None if served else modelcard.read(target)
+    prompt = settings.prompt if settings.prompt != "auto" else card.prompt if card else "judge"
+    chat = card is None and prompt != "short"
+    load_prompt(prompt, settings.language)  # an unknown one is told before a model is loaded
+    model: TextModel
+    if served:
+        require("httpx", "serve"), require("stamina", "serve")
         from lore_cli.models.http import open_http
 
-        card, model = None, open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency)
+        model = open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency, chat=chat)
+        if settings.soft:
+            model.label_probabilities(["1 + 1 ="], _LABELS, begun=[GRADE_CUE])  # whether it can: `Missing` before any work is done
+    elif scheme == "vllm":
+        require("vllm", "vllm")
+        from lore_cli.models.vllm import open_vllm
+
+        model = open_vllm(target, chat=chat)
     else:
-        card = modelcard.read(target)
-        if scheme == "vllm":
-            from lore_cli.models.vllm import open_vllm
+        require("torch", "train"), require("transformers", "train")
+        from lore_cli.models.hf import open_hf
 
-            model = open_vllm(target, chat=card is None)
-        else:
-            from lore_cli.models.hf import open_hf
-
-            model = open_hf(target, chat=card is None)
-    prompt = settings.prompt if settings.prompt != "auto" else card.prompt if card else "judge"
+        model = open_hf(target, chat=chat)
     return LanguageJudge(model, settings, uri, prompt, card.layout if card else "answer-last")

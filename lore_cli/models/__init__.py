@@ -1,7 +1,8 @@
 """Language models as text in, text or label scores out. Nothing here knows of relevance.
 
 `hf` runs a model in this process (transformers), `vllm` in vLLM's offline engine, `http` on an OpenAI-compatible server.
-A reply stops at the model's end token; the end token is not part of the text.
+A reply stops at the model's end token; the end token is not part of the text. What went wrong with one prompt stands in that prompt's
+place as an exception: a batch of thousands is not lost for one of them, and nobody takes a failure for a text.
 """
 
 from __future__ import annotations
@@ -15,28 +16,45 @@ _WHOLE_BYTES = 64 << 20
 _SAMPLED_BLOCK, _SAMPLED_BLOCKS = 1 << 20, 16
 
 
+class Cut(Exception):
+    """A reply that reached `max_new_tokens` before the model ended it. `text` is what there is of it: what was still to come is not known."""
+
+    def __init__(self, text: str, tokens: int) -> None:
+        super().__init__(f"cut off after {tokens} tokens (--max-new-tokens allows more)")
+        self.text = text
+
+
 class TextModel(Protocol):
-    """A language model. Raises `Missing` when it cannot be reached at all; what one prompt makes it do is in that prompt's reply."""
+    """A language model. Raises `Missing` when it cannot be used at all; what goes wrong with one prompt is in that prompt's place."""
 
     def generate(
         self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
-    ) -> list[list[str]]:
+    ) -> list[list[str | Exception]]:
         """`samples` replies to each prompt, in the order of the prompts. Temperature 0 is greedy, and then all samples are equal.
 
-        Same prompts, settings and seed give the same replies. A reply cut at `max_new_tokens` is returned as it is.
+        Same prompts, settings and seed give the same replies, as far as the engine keeps to its seed. An exception stands where there is no
+        reply: `Cut` for one that is not whole, any other for a prompt that could not be answered. Its text is one line for the user.
         """
         ...
 
-    def label_probabilities(self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None) -> list[list[float]]:
-        """For each prompt the probability of every label as the next text of the reply, normalised over the labels.
+    def label_probabilities(
+        self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None
+    ) -> list[list[float] | Exception]:
+        """For each prompt the probability of every label as the next text of the reply, normalised over the labels; or what went wrong.
 
         begun: the part of each reply that stands already, the same number as prompts (default: nothing). A label carries its leading space.
+        Raises `Missing` when the model cannot tell probabilities at all.
         """
         ...
 
     def identity(self) -> dict[str, str]:
         """What determines the replies beside the prompt: at least `model`, a name or content hash without machine paths."""
         ...
+
+
+def draw_seed(seed: int, draw: int, prompt: str) -> int:
+    """The seed of one draw, 31 bits: the same whichever prompts are asked with it, and unrelated between draws, prompts and seeds."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{draw}\0{prompt}".encode("utf-8", "surrogatepass"), digest_size=4).digest()) >> 1
 
 
 def directory_hash(folder: Path) -> str:

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from lore_cli.errors import BadInput, Missing
-from lore_cli.models import directory_hash
+from lore_cli.models import Cut, directory_hash
 
 _TOKEN_BUDGET = 24_576  # rows × (longest prompt + new tokens) of one batch: the KV cache of a small model stays in tens of megabytes
 
@@ -31,15 +31,15 @@ class HuggingFaceModel:
     @torch.inference_mode()
     def generate(
         self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
-    ) -> list[list[str]]:
+    ) -> list[list[str | Exception]]:
         """See `TextModel`. Draws depend on the seed and on the prompts given together."""
         ids = [self._prompt_ids(prompt) for prompt in prompts]
         drawn = samples if temperature > 0 else 1
-        replies: list[list[str]] = [[] for _ in prompts]
+        replies: list[list[str | Exception]] = [[] for _ in prompts]
         with torch.random.fork_rng(devices=[self._model.device] if self._model.device.type == "cuda" else []):
             torch.manual_seed(seed)
             for batch in _batches([len(row) + max_new_tokens for row in ids], drawn):
-                texts = self._decode(self._generate_batch([ids[row] for row in batch], drawn, temperature, max_new_tokens))
+                texts = self._decode(self._generate_batch([ids[row] for row in batch], drawn, temperature, max_new_tokens), max_new_tokens)
                 for number, row in enumerate(batch):
                     replies[row] = texts[number * drawn : (number + 1) * drawn] * (samples // drawn)
         return replies
@@ -53,7 +53,7 @@ class HuggingFaceModel:
         return out[:, inputs["input_ids"].shape[1] :]
 
     @torch.inference_mode()
-    def label_probabilities(self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None) -> list[list[float]]:
+    def label_probabilities(self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None) -> list[list[float] | Exception]:
         """See `TextModel`. One forward pass per prompt where labels differ in their last token only, else one per label."""
         begun = begun if begun is not None else [""] * len(prompts)
         heads = [self._prompt_ids(prompt) for prompt in prompts]
@@ -95,8 +95,13 @@ class HuggingFaceModel:
         padded = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt")
         return {name: padded[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
 
-    def _decode(self, ids: torch.Tensor) -> list[str]:
-        return self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+    def _decode(self, ids: torch.Tensor, max_new_tokens: int) -> list[str | Exception]:
+        """The text of each row [rows, tokens]; `Cut` for one that fills all new tokens without an end token."""
+        known = self._model.generation_config.eos_token_id
+        ends = [-1] if known is None else known if isinstance(known, list) else [known]
+        whole = torch.isin(ids, torch.tensor(ends, device=ids.device)).any(-1) | (ids.shape[1] < max_new_tokens)
+        texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text if ended else Cut(text, max_new_tokens) for text, ended in zip(texts, whole.tolist(), strict=True)]
 
 
 def open_hf(path: str, *, chat: bool) -> HuggingFaceModel:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lore_cli.models import TextModel
+from lore_cli.models import Cut, TextModel
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +43,8 @@ class Teacher:
             for row, drawn in zip(open_rows, replies, strict=True):
                 reply = drawn[0]
                 if isinstance(reply, Exception):
-                    found[row] = (None, attempt + 1, f"no reply: {reply}", False)
+                    cut = isinstance(reply, Cut)
+                    found[row] = (None, attempt + 1, f"{'the reply does not hold to the answer format' if cut else 'no reply'}: {reply}", cut)
                     still.append(row)
                     continue
                 try:
