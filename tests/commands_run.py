@@ -37,18 +37,21 @@ class Done:
         return self.out.splitlines()
 
 
-def lore(*typed: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Done:
-    """`lore("lore-rair", "run", FILE)`: the command as its console script runs it, on descriptors 0, 1 and 2 that are files."""
-    name, *arguments = map(str, typed)
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+def lore(*typed: object, stdin: bytes = b"", env: dict[str, str] | None = None, stdout: str | None = None) -> Done:
+    """`lore("lore-rair", "run", FILE)`: the command as its console script runs it, on descriptors 0, 1 and 2 that are files (`stdout`: on that device)."""
+    name, *arguments = " ".join(map(str, typed[:1])).split() + [str(word) for word in typed[1:]]
+    with tempfile.TemporaryFile() as given, (open(stdout, "wb", buffering=0) if stdout else tempfile.TemporaryFile()) as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
         with _descriptors([given.fileno(), out.fileno(), err.fileno()]), _environment(env or {}):
             code = ending.run(COMMANDS[name], name, arguments)
             sys.stderr.flush()
-        out.seek(0)
         err.seek(0)
-        return Done(code, out.read(), err.read().decode("utf-8", "replace"))
+        said = err.read().decode("utf-8", "replace")
+        if stdout:
+            return Done(code, b"", said)
+        out.seek(0)
+        return Done(code, out.read(), said)
 
 
 @contextmanager
@@ -60,12 +63,11 @@ def _descriptors(wanted: Sequence[int]) -> Iterator[None]:
         for number, descriptor in enumerate(wanted):
             os.dup2(descriptor, number)
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")  # ending.run flushes it, or says why it could not
         sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), encoding="utf-8", write_through=True)
         yield
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        sys.stderr.flush()
         sys.stdin, sys.stdout, sys.stderr = kept_streams
         for number, descriptor in enumerate(kept):
             os.dup2(descriptor, number)

@@ -96,11 +96,13 @@ def train(inputs: Inputs, output: Output, run: Run, model: str | None, from_scra
     stream.refuse_existing(output.path, output.force, directory=True)
     from lore_cli.judges import student as judge
     from lore_cli.path.knowledge import load_glossary
-    from lore_cli.train.soft import SoftRow
+    from lore_cli.train.soft import SoftRow, target_of
 
     loaded = load_rulebook(rulebook)
     reader = judge.Reader(features, loaded, load_glossary(list(knowledge)))  # type: ignore[arg-type]
     rows = list(inputs.read(SoftRow))
+    if all(target_of(row, options["human_weight"]) is None for row in rows):
+        raise errors.BadInput("no row has a teacher's verdict or a human grade", field="teacher", hint="make them with lore-distill label")
     for package, extra in (("torch", "train"), ("transformers", "train"), ("scipy", "report"), ("sklearn", "report")):
         errors.require(package, extra)
 
