@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lore_cli.errors import BadInput, UsageError
-from lore_cli.rair.figures import cell, milliseconds, title
+from lore_cli.rair.figures import cell, milliseconds, short, title
 from lore_cli.rair.report import find_slice, read_report
 from lore_cli.rair.sections import Section
 
@@ -72,13 +72,13 @@ def _block(systems: Sequence[System], name: dict[str, str]) -> Section:
     entries = {system.name: find_slice(system.report, name) or {} for system in systems}
     first = entries[systems[0].name]
     covered = any(entry["judged"] < entry["n"] for entry in entries.values())
-    measures = (*COLUMNS, "coverage") if covered else COLUMNS
     rows = []
     for system in systems:
         entry = entries[system.name]
         latency = entry.get("latency_ms")
-        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in measures), milliseconds(latency["mean"] if latency else None)])
-    columns = ["system", *(title(measure, same_k(systems)) for measure in measures), "ms/pair"]
+        shares = [short(entry["judged"] / entry["n"], 3)] if covered else []
+        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in COLUMNS), *shares, milliseconds(latency["mean"] if latency else None)])
+    columns = ["system", *(title(measure, same_k(systems)) for measure in COLUMNS), *(["coverage"] if covered else []), "ms/pair"]
     return Section(f"{name.get('subset', 'all')}: {first['n']:,} pairs of {first['queries']:,} queries", columns, rows)
 
 
@@ -110,7 +110,7 @@ def _shown(identity: dict[str, str]) -> str:
 
 def _notes(systems: Sequence[System]) -> list[str]:
     interval, rulebook = systems[0].report["interval"], systems[0].report["rulebook"]
-    notes = [f"[lo, hi]: {interval['level']:.0%} {interval['method']}. Rulebook {rulebook['name']} {rulebook['version']} ({rulebook['hash']}). –: not measured."]
+    notes = [f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}. Rulebook {rulebook['name']} {rulebook['version']} ({rulebook['hash']}). –: not measured."]
     sampled = {system.name: samples["k"] for system in systems if (samples := system.report.get("samples"))}
     if len(set(sampled.values())) > 1:
         notes.append("k of pass@k: " + ", ".join(f"{name} {k}" for name, k in sampled.items()) + ".")

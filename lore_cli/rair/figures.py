@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 Measure = Mapping[str, float | None]  # value, lo, hi
 ABSENT = "–"
@@ -13,6 +14,14 @@ _TITLES = {
     "adherence": "adherence", "evidence_validity": "evidence", "pass_at_1": "pass@1", "pass_at_k": "pass@k", "maj_at_k": "maj@k", "coverage": "coverage",
     "acc2_all": "Acc@2 all", "acc4_all": "Acc@4 all", "macro_f1_all": "Macro-F1 all",
 }  # fmt: skip
+
+
+def headline(document: Mapping[str, Any]) -> list[str]:
+    """The headline metrics that a report has; coverage only where it is not complete."""
+    entries = document["slices"]
+    present = [name for name in HEADLINE if any(name in entry["metrics"] for entry in entries)]
+    complete = all(entry["metrics"].get("coverage", {}).get("value") == 1 for entry in entries)
+    return [name for name in present if not (complete and name == "coverage")]
 
 
 def title(metric: str, k: int | None = None) -> str:

@@ -63,7 +63,8 @@ def bounds(per_query: Array, statistic: Callable[[Array], Array], shares: Array,
     drawn = statistic(draw_sums(per_query, draws, seed))
     without = statistic(leave_one_out(per_query))
     low, high = bca(value, drawn, without, level)
-    return value, *_one_sided(value, low, high, shares & _constant(drawn), len(per_query), level)
+    telling = (~numpy.isnan(statistic(per_query))).sum(0)
+    return value, *_one_sided(value, low, high, shares & _constant(drawn), telling, level)
 
 
 def bca(value: Array, drawn: Array, without: Array, level: float = LEVEL) -> tuple[Array, Array]:
@@ -103,18 +104,20 @@ def _acceleration(without: Array) -> float:
 
 
 def _constant(drawn: Array) -> Array:
-    """Which statistics are the same in every draw."""
+    """Which statistics are the same in every draw in which they are defined."""
     import numpy
 
-    return (drawn == drawn[0]).all(0)
+    known = ~numpy.isnan(drawn)
+    return known.any(0) & (numpy.where(known, drawn, -numpy.inf).max(0) == numpy.where(known, drawn, numpy.inf).min(0))
 
 
-def _one_sided(value: Array, low: Array, high: Array, constant: Array, queries: int, level: float) -> tuple[Array, Array]:
+def _one_sided(value: Array, low: Array, high: Array, constant: Array, queries: Array, level: float) -> tuple[Array, Array]:
     """Where every draw of a share is 1 (or 0) resampling sees no variation; the exact binomial bound over queries is given instead [ours].
 
     With all n queries right, the share of queries that are is at least ((1 - level) / 2)^(1/n) at this level (Clopper-Pearson).
+    queries: n for each statistic, the queries on which it is defined by themselves.
     """
     import numpy
 
-    reach = ((1 - level) / 2) ** (1 / queries)
+    reach = ((1 - level) / 2) ** (1 / numpy.maximum(queries, 1))
     return numpy.where(constant & (value == 1), reach, low), numpy.where(constant & (value == 0), 1 - reach, high)

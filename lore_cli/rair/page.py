@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lore_cli.rair.board import Board
-from lore_cli.rair.figures import ABSENT, HEADLINE, cell, measured, milliseconds, percent, short, title
+from lore_cli.rair.figures import ABSENT, cell, headline, measured, milliseconds, percent, short, title
 from lore_cli.rair.plot import Chart, calibration_chart, interval_chart
 from lore_cli.rair.report import find_slice, slice_name
 from lore_cli.rair.sections import Section
@@ -72,7 +72,7 @@ def split(text: str) -> tuple[str, str]:
 
 def _slices(document: Mapping[str, Any], k: int | None) -> Section:
     entries = document["slices"]
-    present = [name for name in HEADLINE if any(name in entry["metrics"] for entry in entries)]
+    present = headline(document)
     timed = any(entry.get("latency_ms") for entry in entries)
     columns = ["slice", "pairs", "queries", *(title(name, k) for name in present), *(["ms/pair"] if timed else [])]
     rows = []
@@ -80,7 +80,7 @@ def _slices(document: Mapping[str, Any], k: int | None) -> Section:
         latency = entry.get("latency_ms")
         row = [slice_name(entry["slice"]), f"{entry['n']:,}", f"{entry['queries']:,}", *(cell(entry["metrics"], name) for name in present)]
         rows.append(row + ([milliseconds(latency["mean"] if latency else None)] if timed else []))
-    return Section("All slices", columns, rows)
+    return Section("Metrics and their intervals", columns, rows)
 
 
 def _calibration(calibration: Mapping[str, Any]) -> Section:

@@ -58,7 +58,7 @@ def synthesis_sections(manifest: Mapping[str, Any]) -> list[Section]:
     kept, lost = sum(accepted.values()), sum(rejected.values())
     said = [f"{sum(first['confusion'][grade][other] for grade in GRADES):,}" for other in GRADES] if first else []
     rows.append(["all", *said, f"{kept:,}", f"{lost:,}", percent(kept / (kept + lost) if kept + lost else None)])
-    notes = []
+    notes = [f"Teacher: {teacher}"]
     if first:
         notes.append(
             f"First reading against the human grade, before any rejection: the same grade for {percent(first['acc4'])} of {first['rows']:,} rows, "
@@ -66,7 +66,7 @@ def synthesis_sections(manifest: Mapping[str, Any]) -> list[Section]:
         )
     if counts.get("failed"):
         notes.append(f"{counts['failed']:,} rows failed: they are neither kept nor rejected.")
-    found = [Section(f"Synthesis: the reading of {teacher} and what was kept of it", columns, rows, notes=notes)]
+    found = [Section("Synthesis: first readings of the teacher, and what was kept", columns, rows, notes=notes)]
     reasons = counts.get("reasons") or {}
     if reasons:
         found.append(Section("Rejected because", ["reason", "rows"], [[str(reason), f"{count:,}"] for reason, count in reasons.items()]))
@@ -112,7 +112,7 @@ def _pages(replay: Mapping[str, Any]) -> Section:
             row += [measured(rates[name][unit]), measured(gain[unit], sign=True) if gain else ABSENT, percent(relative[unit], sign=True) if relative else ABSENT]
         rows.append(row)
     notes = [
-        f"A page shows at most {page['size']} graded candidates and is good when at least {page['good_share']:.0%} of what it shows is L3 or L4. Query GoodRate: share of "
+        f"A page shows at most {page['size']} graded candidates and is good when at least {100 * page['good_share']:.0f} % of what it shows is L3 or L4. Query GoodRate: share of "
         "requests with a good page. Item GoodRate: mean share of good items. The engine's order is the candidates' rank, or lexical overlap where they have none.",
         f"Over {replayed['graded_queries']:,} queries with graded candidates, {percent(replayed['graded_traffic_share'])} of the log's traffic; 95 % intervals over queries.",
     ]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 from lore_cli.rair.board import Board
-from lore_cli.rair.figures import HEADLINE, cell, short, title
+from lore_cli.rair.figures import HEADLINE, cell, headline, short, title
 from lore_cli.rair.report import slice_name
 from lore_cli.rair.sections import Section
 
 _PIPE_WIDTH = 160  # columns when the output is no terminal: tables are not folded for a file
 _BOARD_WIDTH = 120
+_GAP = 2
 
 
 def show_report(document: dict[str, Any], file: TextIO) -> None:
     """The slices of a report as a table, then what was not judged."""
     samples = document["samples"]
-    present = [name for name in HEADLINE if any(name in entry["metrics"] for entry in document["slices"])]
-    if all(entry["metrics"].get("coverage", {}).get("value") == 1 for entry in document["slices"]):
-        present.remove("coverage")
+    present = headline(document)
     columns = ["slice", "pairs", "queries", *(title(name, samples and samples["k"]) for name in present)]
     rows = [[slice_name(entry["slice"]), str(entry["n"]), str(entry["queries"]), *(cell(entry["metrics"], name) for name in present)] for entry in document["slices"]]
     show_table(", ".join(document["judges"]) or "no judge", columns, rows, file)
@@ -32,7 +31,7 @@ def show_report(document: dict[str, Any], file: TextIO) -> None:
         for entry in document["errors"][:3]:
             print(f"  {entry['count']} × {entry['error']}", file=file)
     interval = document["interval"]
-    print(f"[lo, hi]: {interval['level']:.0%} {interval['method']}, {interval['draws']} draws", file=file)
+    print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}, {interval['draws']} draws", file=file)
 
 
 def show_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, left: int = 1, pipe_width: int = _PIPE_WIDTH) -> None:
@@ -40,36 +39,40 @@ def show_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str
 
     pipe_width: columns to keep to when the output is no terminal.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    width = Console(file=file).width if file.isatty() else pipe_width
+    width = shutil.get_terminal_size((pipe_width, 24)).columns if file.isatty() else pipe_width
     rows = [[printable(text) for text in row] for row in rows]
-    if _width(columns, rows) > width:
-        rows = [[text.replace(" [", "\n[") for text in row] for row in rows]
-    console = Console(file=(drawn := io.StringIO()), width=max(width, _width(columns, rows)), highlight=False, soft_wrap=False, force_terminal=file.isatty())
-    table = Table(title=Text(printable(heading)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        table.add_column(Text(name), justify="left" if index < left else "right", no_wrap=True, overflow="ignore")
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
-    console.print(table)
-    file.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().rstrip().split("\n"))
+    stacked = sum(_widths(columns, rows)) + _GAP * (len(columns) - 1) > width
+    lines = [list(columns), *(line for row in rows for line in (_stacked(row) if stacked else [row]))]
+    widths = _widths(columns, lines)
+    rule = "─" * (sum(widths) + _GAP * (len(columns) - 1))
+    drawn = [_aligned(line, widths, left) for line in lines]
+    print("\n".join([printable(heading), drawn[0], rule, *drawn[1:]]), file=file)
+
+
+def _stacked(row: Sequence[str]) -> list[list[str]]:
+    """A row as two lines, values above their intervals; as one where no cell has an interval."""
+    parts = [text.partition(" [") for text in row]
+    values = [value for value, _, _ in parts]
+    return [values, [f"[{interval}" if separator else "" for _, separator, interval in parts]] if any(separator for _, separator, _ in parts) else [values]
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], left: int) -> str:
+    from rich.cells import cell_len
+
+    padded = [text + " " * (width - cell_len(text)) if index < left else " " * (width - cell_len(text)) + text for index, (text, width) in enumerate(zip(line, widths, strict=True))]
+    return (" " * _GAP).join(padded).rstrip()
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Columns of the terminal that each column of the table takes; a Chinese character takes two."""
+    from rich.cells import cell_len
+
+    return [max(cell_len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
 
 
 def printable(text: str) -> str:
     """Text without control characters, which could steer a terminal: each is shown as �."""
     return "".join("\ufffd" if ord(letter) < 32 or 127 <= ord(letter) < 160 else letter for letter in text)
-
-
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Columns that a table takes, two between neighbours."""
-    from rich.cells import cell_len
-
-    widest = [max(cell_len(line) for row in [columns, *rows] for line in row[index].split("\n")) for index in range(len(columns))]
-    return sum(widest) + 2 * (len(widest) - 1)
 
 
 def stdout() -> TextIO:
@@ -90,7 +93,7 @@ def show_comparison(document: dict[str, Any], file: TextIO) -> None:
     a, b = (", ".join(document[side]) or "no judge" for side in "ab")
     show_table(f"a: {a} · b: {b}", ["slice", "metric", "a", "b", "b - a", "p"], rows, file, left=2)
     interval = document["interval"]
-    print(f"[lo, hi]: {interval['level']:.0%} {interval['method']}; p: permutation of whole queries; {interval['draws']} draws; not corrected for many slices", file=file)
+    print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}; p: permutation of whole queries; {interval['draws']} draws; not corrected for many slices", file=file)
 
 
 def show_board(board: Board, file: TextIO) -> None:
@@ -98,11 +101,11 @@ def show_board(board: Board, file: TextIO) -> None:
     print(printable(board.title), file=file)
     if board.note:
         print(printable(board.note), file=file)
-    print(file=file)
     for section in board.blocks:
+        print(file=file)
         _show_section(section, file)
-    for note in board.notes:
-        print(printable(note), file=file)
+    print(file=file)
+    _show_notes(board.notes, file)
     for section in (*board.synthesis, *board.tiers):
         print(file=file)
         _show_section(section, file)
@@ -110,6 +113,10 @@ def show_board(board: Board, file: TextIO) -> None:
 
 def _show_section(section: Section, file: TextIO) -> None:
     show_table(section.title, section.columns, section.rows, file, section.left, _BOARD_WIDTH)
-    for note in section.notes:
+    _show_notes(section.notes, file)
+
+
+def _show_notes(notes: Sequence[str], file: TextIO) -> None:
+    for note in notes:
         for line in textwrap.wrap(printable(note), _BOARD_WIDTH):
             print(line, file=file)
