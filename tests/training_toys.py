@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from lore_cli.path.needs import construct
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair, parse
 from lore_cli.rulebook import load_rulebook
+from lore_cli.train import scratch
 
 COLOURS = ("red", "blue", "green", "white")
 PRODUCTS = ("lamp", "sofa", "rug")
@@ -58,6 +61,17 @@ def read(path: Path) -> list[dict]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
+@contextmanager
+def at_toy_size() -> Iterator[None]:
+    """`--from-scratch tiny` builds a model of 0.1M weights in the meantime: what these tests show does not depend on the size."""
+    kept = scratch.SIZES["tiny"]
+    scratch.SIZES["tiny"] = scratch.Size(64, 2, 2, 128, 400)
+    try:
+        yield
+    finally:
+        scratch.SIZES["tiny"] = kept
+
+
 @lru_cache(maxsize=1)
 def graded_by_label() -> Path:
     """A from-scratch model directory that answers with a grade line, right about as often as not: enough for rewards to differ."""
@@ -66,6 +80,7 @@ def graded_by_label() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="lore-toy-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rows = write(folder / "labels.jsonl", traces(48, "label-only"))
-    done = lore("lore-sft", rows, "--from-scratch", "tiny", "--max-steps", 20, "--batch-tokens", 512, "--seed", 1, "-o", folder / "model")
+    with at_toy_size():
+        done = lore("lore-sft", rows, "--from-scratch", "tiny", "--max-steps", 60, "--batch-tokens", 512, "--seed", 1, "-o", folder / "model")
     assert done.code == 0, done.err
     return folder / "model"

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -39,13 +40,15 @@ def is_small(model: Any) -> bool:
 def load_causal(base: str) -> tuple[Any, Any]:
     """(model, tokenizer) of a directory or hub id, for training: float32 on a CPU, bfloat16 on a GPU. Raises `Missing` and `BadInput`."""
     on_gpu = torch.cuda.is_available()
+    if Path(base).is_dir() and not Path(base, "config.json").is_file():
+        raise Missing(f"model {base}: the directory has no config.json, so it holds no model", hint="give the directory of a trained model")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if on_gpu else torch.float32)
     except OSError as error:
-        raise Missing(f"model {base}: {str(error).splitlines()[0]}", hint="give a local directory, or --from-scratch tiny") from error
+        raise Missing(f"model {base}: {str(error).splitlines()[0]}", hint="give a local model directory, or a hub id that this machine can reach") from error
     except (ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(f"not a loadable causal language model: {str(error).splitlines()[0]}", where=base) from error
+        raise BadInput(f"not a loadable causal language model: {str(error).strip().splitlines()[0]}", where=base, hint="is the directory complete? train or download it again") from error
     if tokenizer.eos_token_id is None:
         raise BadInput("the tokenizer has no end token: an answer could not end", where=base, field="eos_token", hint="set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
