@@ -18,11 +18,12 @@ from lore_cli.rulebook import Rulebook
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = "pixels-1"
+VERSION = "pixels-2"
 SIDE = 64  # pixels; larger pictures are reduced to it
 BACKGROUND_GAP = 7.0  # CIELAB distance from the background at which a pixel is the product's
 TONE_GAP = 13.0  # distance from the main colour at which a pixel is the pattern's
 SEPARATION = 2.4  # distance of two tones over the sum of their spreads, from which they are two
+DISCS, PETALS = 0.66, 0.42  # share of its bounding box that a dot fills at least, a flower; less are pieces of lines: crossings, corners
 PLAIN_SHARE = 0.07  # a second tone on less of the product is light and shadow
 
 PALETTE: dict[str, tuple[str, ...]] = {
@@ -38,7 +39,7 @@ PALETTE: dict[str, tuple[str, ...]] = {
 def caption(path: Path, rulebook: Rulebook) -> str:
     """`striped navy`: pattern and main colour of the product in a picture file. Raises `Missing` when it cannot be read as a picture."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as picture:
@@ -50,7 +51,7 @@ def caption(path: Path, rulebook: Rulebook) -> str:
             if max(plain.size) > SIDE:
                 plain.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
             pixels = np.asarray(plain, dtype=np.float32) / 255
-    except (OSError, UnidentifiedImageError, ValueError) as error:
+    except Exception as error:  # what decoders raise at broken files is not one family: OSError, SyntaxError, struct.error, DecompressionBombError …
         reason = error.strerror if isinstance(error, FileNotFoundError) else "not a readable picture"
         raise Missing(f"image {path}: {reason}", hint="check the path, or pass --images DIR") from error
     colour, pattern = describe(pixels, tuple(name for name in PALETTE if name in rulebook.table("colour").kinds or name in rulebook.table("colour").canonical))
@@ -115,6 +116,7 @@ def foreground(pixels: np.ndarray, lab: np.ndarray) -> np.ndarray:
         height, width = found.shape
         y, x = np.mgrid[0:height, 0:width]
         found = ((y / height - 0.5) ** 2 + (x / width - 0.5) ** 2) < 0.3**2
+        found |= not found.any()  # pictures of a pixel or two
     return found
 
 
@@ -203,8 +205,8 @@ def _pattern(core: np.ndarray, tone: np.ndarray) -> str:
     if energy.sum() <= 0:
         return "plain"
     closed, fill = _blobs(tone & core, core)
-    if closed > 0.5:
-        return "dotted" if fill > 0.66 else "floral"
+    if closed > 0.5 and fill > PETALS:
+        return "dotted" if fill > DISCS else "floral"
     angle = np.arctan2(down, across) % np.pi
     sector = np.floor((angle + np.pi / 8) / (np.pi / 4)).astype(np.int64) % 4
     flat, rising, upright, falling = (float(energy[sector == number].sum() / energy.sum()) for number in range(4))
