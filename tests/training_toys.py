@@ -81,6 +81,6 @@ def graded_by_label() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rows = write(folder / "labels.jsonl", traces(48, "label-only"))
     with at_toy_size():
-        done = lore("lore-sft", rows, "--from-scratch", "tiny", "--max-steps", 60, "--batch-tokens", 512, "--seed", 1, "-o", folder / "model")
+        done = lore("lore-sft", rows, "--from-scratch", "tiny", "--max-steps", 20, "--batch-tokens", 512, "--seed", 1, "-o", folder / "model")
     assert done.code == 0, done.err
     return folder / "model"

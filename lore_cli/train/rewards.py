@@ -62,7 +62,7 @@ def total(parts: Mapping[str, float], weights: Mapping[str, float] = WEIGHTS) ->
     >>> total({"grade": 1.0, "format": 1.0}, {"grade": 1.0, "format": 0.1})
     1.1
     """
-    reward = math.fsum(weights.get(name, 0.0) * part for name, part in parts.items())
+    reward = sum(weights.get(name, 0.0) * part for name, part in parts.items())
     if not math.isfinite(reward):
         raise BadInput(f"the reward of parts {dict(parts)} is {reward}", hint="check --weight")
     return reward
