@@ -347,3 +347,11 @@ def test_the_expert_reads_hostile_rows_without_losing_one():
     results = ExpertRules(Room(RULEBOOK, EMPTY, Text(), ungraded=True))(traces)
     assert len(results) == len(rows) and all(isinstance(result, (Trace, Dropped)) for result in results)
     assert record(Pair, rows[0]).grade == "L4"
+
+
+def test_image_paths_stay_true_in_a_file_that_is_written_elsewhere(tmp_path: Path):
+    output = tmp_path / "elsewhere" / "captioned.jsonl"
+    done = synth(EXAMPLES / "pairs.jsonl", "--stages", "visual", "-o", output)
+    assert done.returncode == 0, done.stderr
+    images = [row["item"]["image"] for row in rows_of(output)]
+    assert len(images) == 24 and all((output.parent / image).samefile(EXAMPLES / "images" / Path(image).name) for image in images)

@@ -14,6 +14,7 @@ import orjson
 from lore_cli import errors, stream
 from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, Verbs, entry, input_options, judge_options, judge_to_output, output_options, resume_options, run_options, version_option
 from lore_cli.commands.gold import Gold, check_benchmarks, gold_options, refusing, rulebook_path
+from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict
 from lore_cli.rulebook import load_rulebook
@@ -66,7 +67,7 @@ def build(
     aside = bench.Aside()
     held = building.held_out(run.log.track(inputs.read(Pair), "pairs"), policy, aside.put)
     chosen = building.choose(held, aside.pairs(building.BASELINE_PAIRS), bench.asked_counts(log), book, glossary, policy)
-    moved, moved_rest = (bench.Relocation(inputs.folder, Path(path).resolve()) for path in (output, Path(rest or ".").parent))
+    moved, moved_rest = (Relocation(inputs.folder, Path(path).resolve()) for path in (output, Path(rest or ".").parent))
     with stream.output_directory(output, force=force) as folder:
         with stream.open_output(rest, force=force) if rest else contextlib.nullcontext() as writer:
             left = bench.write_rest(aside, held, writer, moved_rest)

@@ -14,6 +14,7 @@ from lore_cli.commands.common import (
     SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
 )  # fmt: skip
 from lore_cli.errors import UsageError
+from lore_cli.images import Relocation
 from lore_cli.ledger import Outcome
 from lore_cli.path.knowledge import load_glossary, vocabulary
 from lore_cli.progress import Log
@@ -53,7 +54,8 @@ def cli(
     rules      needs against item, rules, grade → matches, prompt, completion
 
     The teacher (--judge) is the deterministic expert or a language model. It sees the human grade; reasoning that leads elsewhere is asked for
-    again and then rejected. A missing image stops the run, or with --on-bad skip leaves a row with `error`. Bounded memory.
+    again and then rejected. A missing image stops the run, or with --on-bad skip leaves a row with `error`. Image paths in a file that is written
+    elsewhere are adapted; in a pipe they stay. Bounded memory.
 
     \b
     Example:
@@ -68,8 +70,12 @@ def cli(
     tally, counts = Tally(), _Late()
     log = _Counting(run.log, tally, counts)
 
+    source = Path(images).resolve() if images else inputs.folder
+    moved = Relocation(source, source if output.path in (None, "-") else Path(output.path).resolve().parent)
+
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
-        return synthesise(traces, steps, batch)
+        for outcome in synthesise(traces, steps, batch):
+            yield dataclasses.replace(outcome, row=moved.row(outcome.row))
 
     code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts)
     for line in tally.lines() if "rules" in chosen else ():

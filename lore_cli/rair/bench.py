@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ import orjson
 
 from lore_cli import __version__, stream
 from lore_cli.errors import UsageError
+from lore_cli.images import Relocation
 from lore_cli.manifest import sha256_of
 from lore_cli.path.knowledge import Glossary
 from lore_cli.rair.build import SUBSETS, Chosen, Policy, grades_of
@@ -72,24 +72,6 @@ def write_rest(aside: Aside, held: Iterable[Pair], writer: stream.Writer | None,
     if rest.queries & closed:
         raise RuntimeError("training and benchmark share a query")
     return rest
-
-
-@dataclass
-class Relocation:
-    """Image paths are relative to their file; this keeps them true in a file elsewhere. A path with no file behind it is left as it is and counted."""
-
-    source: Path
-    target: Path
-    missing: int = 0
-
-    def row(self, row: dict[str, Any]) -> dict[str, Any]:
-        image = row["item"].get("image")
-        if not image or os.path.isabs(image):
-            return row
-        if not (self.source / image).is_file():
-            self.missing += 1
-            return row
-        return row | {"item": row["item"] | {"image": Path(os.path.relpath(self.source / image, self.target)).as_posix()}}
 
 
 def asked_counts(paths: Sequence[str]) -> dict[str, int]:
