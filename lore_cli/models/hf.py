@@ -16,7 +16,7 @@ import transformers
 from lore_cli.errors import BadInput, Missing
 from lore_cli.models import Cut, directory_hash
 
-_TOKEN_BUDGET = 24_576  # rows × (longest prompt + new tokens) of one batch: the KV cache of a small model stays in tens of megabytes
+_CACHE_BYTES = 256 << 20  # of KV cache in one batch on a CPU; on a GPU a third of the memory that is free
 
 
 class HuggingFaceModel:
@@ -27,6 +27,7 @@ class HuggingFaceModel:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self._model, self._tokenizer, self._identity, self._chat = model.eval(), tokenizer, identity, chat
+        self._token_budget = token_budget(model)
 
     @torch.inference_mode()
     def generate(
@@ -38,7 +39,7 @@ class HuggingFaceModel:
         replies: list[list[str | Exception]] = [[] for _ in prompts]
         with torch.random.fork_rng(devices=[self._model.device] if self._model.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            for batch in _batches([len(row) + max_new_tokens for row in ids], drawn):
+            for batch in _batches([len(row) + max_new_tokens for row in ids], drawn, self._token_budget):
                 texts = self._decode(self._generate_batch([ids[row] for row in batch], drawn, temperature, max_new_tokens), max_new_tokens)
                 for number, row in enumerate(batch):
                     replies[row] = texts[number * drawn : (number + 1) * drawn] * (samples // drawn)
@@ -71,7 +72,7 @@ class HuggingFaceModel:
 
     def _last_logits(self, rows: list[list[int]]) -> torch.Tensor:
         logits: list[torch.Tensor | None] = [None] * len(rows)
-        for batch in _batches([len(row) for row in rows], 1):
+        for batch in _batches([len(row) for row in rows], 1, self._token_budget):
             inputs = self._pad([rows[row] for row in batch])
             positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
             for row, value in zip(batch, self._model(**inputs, position_ids=positions, logits_to_keep=1).logits[:, -1], strict=True):
@@ -123,11 +124,21 @@ def open_hf(path: str, *, chat: bool) -> HuggingFaceModel:
     return HuggingFaceModel(model.to("cuda") if on_gpu else model, tokenizer, name, chat and bool(tokenizer.chat_template))
 
 
-def _batches(lengths: Sequence[int], rows_each: int) -> Iterator[list[int]]:
+def token_budget(model: Any) -> int:
+    """Tokens (rows × longest prompt with its reply) that one batch may hold, so that their KV cache fits in `_CACHE_BYTES`, or a third of a GPU's free memory."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token_bytes = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    memory = torch.cuda.mem_get_info(model.device)[0] // 3 if model.device.type == "cuda" else _CACHE_BYTES
+    return max(1, memory // token_bytes)
+
+
+def _batches(lengths: Sequence[int], rows_each: int, budget: int) -> Iterator[list[int]]:
     """Row numbers in batches under the token budget, longest first, rows of similar length together."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     start = 0
     while start < len(order):
-        rows = max(1, _TOKEN_BUDGET // (lengths[order[start]] * rows_each))
+        rows = max(1, budget // (lengths[order[start]] * rows_each))
         yield order[start : start + rows]
         start += rows
