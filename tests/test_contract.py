@@ -42,9 +42,9 @@ class Reader:
 
 
 READERS = (
-    Reader("lore-synth", "pairs"),
+    Reader("lore-synth", "pairs", "--stages knowledge,visual"),
     Reader("lore-sft", "traces", "--from-scratch tiny", "directory", 3),
-    Reader("lore-rl select", "pairs", "--judge rulebook:"),
+    Reader("lore-rl select", "pairs", "--judge rulebook: --least 0 --most 1"),
     Reader("lore-rl train", "pairs", "--model {WORLD}/model", "directory", 3),
     Reader("lore-rl reward", "traces"),
     Reader("lore-rl inspect", "rewards", output="none"),
