@@ -9,7 +9,6 @@ stays for `--retry-failed`. Memory: about 200 bytes for each row already done.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +20,8 @@ import orjson
 
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.files import is_pipe, manifest_path, read_json, refuse_existing
-from lore_cli.records import Pair, Trace, row_of
-from lore_cli.stream import encode
+from lore_cli.records import Pair, Trace
+from lore_cli.stream import content_key, encode
 
 State = Literal["done", "failed", "rejected"]
 _SKIPPED_AT_MOST = 10_000  # recorded outcomes held back while a batch of fresh ones is filled
@@ -75,7 +74,7 @@ class Ledger:
                 nonlocal exhausted
                 skipped = 0
                 for row in source:
-                    key = _key(row)
+                    key = content_key(row)
                     if key in self._done:
                         waiting.append(self._done[key])
                         skipped += 1
@@ -164,11 +163,3 @@ def _finished_identity(output: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("identity"), dict):
         raise UsageError(f"{output} exists, and no manifest or ledger says what made it", hint="pass --force to replace it, or choose another --output")
     return document["identity"]
-
-
-def _key(row: Pair | Trace) -> bytes:
-    plain = row_of(row)
-    try:
-        return hashlib.blake2b(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
-    except TypeError:
-        return hashlib.blake2b(encode(plain), digest_size=16).digest()  # says what JSON cannot hold

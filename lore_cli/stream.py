@@ -7,6 +7,8 @@ seen are kept where duplicates are refused. How a file appears whole or not at a
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import heapq
 import datetime
 import decimal
 import os
@@ -286,3 +288,25 @@ def chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
             chunk = []
     if chunk:
         yield chunk
+
+
+def content_key(record: Record) -> bytes:
+    """16 bytes that stand for a row's content, its extra fields included."""
+    plain = records.row_of(record)
+    try:
+        content = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        content = encode(plain)  # says what JSON cannot hold
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def sample(rows: Iterable[AnyRecord], size: int) -> list[AnyRecord]:
+    """`size` rows, the same whatever their order: those whose content hashes lowest. They come in the order read; memory: the rows chosen."""
+    kept: list[tuple[int, int, AnyRecord]] = []
+    for number, row in enumerate(rows):
+        entry = (-int.from_bytes(content_key(row), "big"), -number, row)
+        if len(kept) < size:
+            heapq.heappush(kept, entry)
+        elif kept and entry[:2] > kept[0][:2]:
+            heapq.heapreplace(kept, entry)
+    return [row for _, _, row in sorted(kept, key=lambda entry: -entry[1])]

@@ -45,11 +45,13 @@ class Inputs:
     limit: int | None
     on_bad: str
     rejects: stream.Rejects
+    sample: int | None = None
 
     def read(self, kind: type[AnyRecord], *, unique: bool = True, needs: Sequence[str] = ()) -> Iterator[AnyRecord]:
         """The records; `needs` names optional fields that this command cannot do without."""
         self.rejects.start()
-        yield from stream.read(kind, self.sources, on_bad=self.on_bad, rejects=self.rejects, limit=self.limit, unique=unique, needs=needs)
+        rows = stream.read(kind, self.sources, on_bad=self.on_bad, rejects=self.rejects, limit=self.limit, unique=unique, needs=needs)
+        yield from rows if self.sample is None else stream.sample(rows, self.sample)
         self.rejects.close()
 
     @property
@@ -109,17 +111,18 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def input_options(function: Any) -> Any:
-    """FILE… --limit --on-bad --rejects → `inputs: Inputs`."""
+    """FILE… --limit --sample --on-bad --rejects → `inputs: Inputs`."""
 
     @functools.wraps(function)
-    def call(*, files: tuple[str, ...], limit: int | None, on_bad: str, rejects: str | None, **rest: Any) -> Any:
+    def call(*, files: tuple[str, ...], limit: int | None, sample: int | None, on_bad: str, rejects: str | None, **rest: Any) -> Any:
         again = any(rest.get(name) for name in ("force", "resume", "retry_failed")) or "force" not in click.get_current_context().params
         stream.refuse_existing(rejects, again)
-        return function(inputs=Inputs(files or ("-",), limit, on_bad, stream.Rejects(rejects)), **rest)
+        return function(inputs=Inputs(files or ("-",), limit, on_bad, stream.Rejects(rejects), sample), **rest)
 
     return _options(
         click.argument("files", nargs=-1, metavar="[FILE]..."),
         click.option("--limit", type=click.IntRange(min=0), help="Read at most N rows."),
+        click.option("--sample", type=click.IntRange(min=0), help="Of the rows read, take N chosen by a hash of their content."),
         click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a bad row: stop with exit 3, or skip it and go on (exit 5)."),
         click.option("--rejects", metavar="FILE", help="Where bad rows go, with file, line, field and reason."),
     )(call)
