@@ -21,9 +21,13 @@ CARD = "card.json"
 
 
 def graded(sources: Iterable[str]) -> Iterator[Pair]:
-    """The pairs of gold files. Raises `BadInput` for one without a grade."""
+    """The pairs of gold files. Raises `BadInput` for one without a grade, and for an id that two files have."""
+    seen: set[str] = set()
     for source in sources:
         for pair in stream.read(Pair, (source,)):
+            if pair.id in seen:
+                raise BadInput(f"pair '{pair.id}' is in an earlier --gold file too", where=source, field="id", hint="give each pair once: all.jsonl holds what the subset files hold")
+            seen.add(pair.id)
             if pair.grade is None:
                 raise BadInput(f"pair '{pair.id}' has no grade", where=source, field="grade", hint="gold rows need a human grade: L1, L2, L3 or L4")
             yield pair
