@@ -16,7 +16,7 @@ from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, Ver
 from lore_cli.commands.gold import Gold, check_benchmarks, gold_options, refusing, rulebook_path
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
-from lore_cli.records import Pair, Verdict
+from lore_cli.records import Pair, Verdict, row_of
 from lore_cli.rulebook import load_rulebook
 
 
@@ -33,6 +33,7 @@ def cli() -> None:
 @click.option("--where", metavar="FIELD=VALUE", multiple=True, help="Hold out the rows with this value; repeatable, all must hold. Without it: --share.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.2, help="Share of the queries to hold out, told by a hash of the normalised query.")
 @click.option("--rest", metavar="FILE", help="Write the other rows, for training: none has a held-out query.")
+@click.option("--held-out", metavar="FILE", help="Write every graded pair that is held out, more than the subsets take: gold for lore-tier replay.")
 @click.option("--general", type=click.IntRange(min=0), default=1000, help="Pairs of the General subset.")
 @click.option("--hard", type=click.IntRange(min=0), default=600, help="Pairs of the Hard subset.")
 @click.option("--visual", type=click.IntRange(min=0), default=400, help="Pairs of the Visual subset.")
@@ -43,7 +44,7 @@ def cli() -> None:
 @click.option("--licence", metavar="TEXT", help="Licence of the pairs, for the card.")
 @click.option("--force", is_flag=True, help="Replace an existing benchmark.")
 def build(
-    inputs: Inputs, run: Run, output: str, where: tuple[str, ...], share: float, rest: str | None, general: int, hard: int, visual: int, per_query: int,
+    inputs: Inputs, run: Run, output: str, where: tuple[str, ...], share: float, rest: str | None, held_out: str | None, general: int, hard: int, visual: int, per_query: int,
     log: tuple[str, ...], knowledge: tuple[str, ...], rulebook: str | None, licence: str | None, force: bool,
 ) -> int:  # fmt: skip
     """Build a benchmark from graded pairs: general, hard, visual and all.jsonl, the rulebook, and a card.
@@ -63,21 +64,26 @@ def build(
     book, glossary = load_rulebook(rulebook), load_glossary(knowledge)
     policy = building.Policy(bench.read_where(where), share, {"general": general, "hard": hard, "visual": visual}, per_query, run.seed)
     stream.refuse_existing(output, force, directory=True)
-    stream.refuse_existing(rest, force)
+    for path in (rest, held_out):
+        stream.refuse_existing(path, force)
     aside = bench.Aside()
     held = building.held_out(run.log.track(inputs.read(Pair), "pairs"), policy, aside.put)
     chosen = building.choose(held, aside.pairs(building.BASELINE_PAIRS), bench.asked_counts(log), book, glossary, policy)
-    moved, moved_rest = (Relocation(inputs.folder, Path(path).resolve()) for path in (output, Path(rest or ".").parent))
+    moved, moved_rest, moved_held = (Relocation(inputs.folder, Path(path).resolve()) for path in (output, Path(rest or ".").parent, Path(held_out or ".").parent))
     with stream.output_directory(output, force=force) as folder:
         with stream.open_output(rest, force=force) if rest else contextlib.nullcontext() as writer:
             left = bench.write_rest(aside, held, writer, moved_rest)
+        if held_out:
+            with stream.open_output(held_out, force=force) as writer:
+                for pair in held:
+                    writer.write(moved_held.row(row_of(pair)))
         files = bench.write_bench(folder, chosen, rulebook, moved)
         items = {row.pair.item.id for rows in chosen.subsets.values() for row in rows}
         card = bench.card(chosen, policy, left, len(held), inputs.sources, book, glossary, files, licence, items)
         stream.write_json_atomic(folder / "card.json", card)
     counts = {name: entry["pairs"] for name, entry in card["subsets"].items()} | {"rest": left.rows, "left_out": left.left_out, "bad_rows": inputs.rejects.count}
     sources = [s for s in (*inputs.sources, *log, *knowledge) if s != "-"]
-    for path in (rest, output):
+    for path in (rest, held_out, output):
         write_manifest(path, command=run.name, inputs=sources, settings=run.settings, identity={"rulebook": book.hash, "knowledge": glossary.hash}, counts=counts)
     for name, note in chosen.notes.items():
         run.log.say(f"{name}: {note}")
