@@ -36,7 +36,6 @@ ifeq ($(PAIRS),)
   R := runs/$(NAME)-$(PROFILE)
   SOURCE := $(R)/market/pairs.jsonl
   LOG ?= $(R)/market/log.jsonl
-  CANDIDATES ?= $(R)/market/candidates.jsonl
   KNOWLEDGE ?= $(R)/market/glossary.jsonl
   SPLIT ?= --where split=test
   TITLE := LORE lifecycle on a simulated market ($(PROFILE) profile, seed $(SEED))
@@ -46,14 +45,17 @@ else
   R := runs/$(NAME)-$(PROFILE)
   SOURCE := $(PAIRS)
   LOG ?= $(R)/pairs.jsonl
-  CANDIDATES ?= $(R)/pairs.jsonl
   KNOWLEDGE ?=
   SPLIT ?= --share 0.2
   TITLE := LORE lifecycle on $(notdir $(PAIRS)) ($(PROFILE) profile, seed $(SEED))
   NOTE := $(if $(findstring $(R)/pairs.jsonl,$(LOG)),No query log was given: traffic is the number of pairs of each query.,)
 endif
 
+# What the engine shows for the head's queries: your CANDIDATES, captioned like the pairs, else the pairs themselves.
+PAGES := $(if $(CANDIDATES),$(R)/candidates.jsonl,$(R)/pairs.jsonl)
 COMMON := --seed $(SEED) --force
+# A model's unusable replies are rows with `error` and exit 5: they are measured (coverage), not a reason to stop.
+PARTLY := || test $$? -eq 5
 RULES := --rulebook $(RULEBOOK)
 KNOW := $(if $(KNOWLEDGE),--knowledge $(KNOWLEDGE),)
 SYSTEMS := lexical rulebook label-only cot-sft rl student tiered
@@ -79,7 +81,7 @@ $(R)/%.jsonl: $(R)/%.jsonl.manifest.json
 	@test -e $@ || { rm -f $<; $(MAKE) --no-print-directory $<; }
 
 # ---------------------------------------------------------------- data: pairs with captions, benchmark, training rows
-$(R)/market/pairs.jsonl $(R)/market/candidates.jsonl $(R)/market/log.jsonl $(R)/market/glossary.jsonl &: $(wildcard examples/market/*.py) $(RULEBOOK) | $(READY)
+$(R)/market/pairs.jsonl $(R)/market/log.jsonl $(R)/market/glossary.jsonl &: $(wildcard examples/market/*.py) $(RULEBOOK) | $(READY)
 	@mkdir -p $(R)
 	$(PYTHON) examples/market/generate.py -o $(R)/market $(MARKET) $(COMMON)
 
@@ -88,11 +90,12 @@ $(R)/pairs.jsonl.manifest.json: $(SOURCE) | $(READY)
 	$(LORE)synth $(SOURCE) --stages visual $(if $(LIMIT),--limit $(LIMIT)) -o $(R)/pairs.jsonl $(COMMON)
 
 $(R)/candidates.jsonl.manifest.json: $(CANDIDATES) | $(READY)
+	@mkdir -p $(R)
 	$(LORE)synth $(CANDIDATES) --stages visual -o $(R)/candidates.jsonl $(COMMON)
 
 $(R)/bench.manifest.json: $(R)/pairs.jsonl $(RULEBOOK)
-	$(LORE)rair build $< $(SPLIT) $(RULES) $(KNOW) $(BENCH) --rest $(R)/train.jsonl -o $(R)/bench $(COMMON)
-$(R)/train.jsonl.manifest.json: $(R)/bench.manifest.json
+	$(LORE)rair build $< $(SPLIT) $(RULES) $(KNOW) $(BENCH) --rest $(R)/train.jsonl --held-out $(R)/held-out.jsonl -o $(R)/bench $(COMMON)
+$(R)/train.jsonl.manifest.json $(R)/held-out.jsonl.manifest.json: $(R)/bench.manifest.json
 	@test -e $@ && touch $@
 
 # ---------------------------------------------------------------- stage 1: synthesis and fine-tuning
@@ -110,26 +113,27 @@ $(R)/cot-sft.manifest.json: $(R)/traces.jsonl
 
 # ---------------------------------------------------------------- stage 2: reinforcement learning
 $(R)/rl-pairs.jsonl.manifest.json: $(R)/train.jsonl $(R)/cot-sft.manifest.json $(RULEBOOK)
-	$(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON)
+	$(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON) $(PARTLY)
 
 $(R)/rl.manifest.json: $(R)/rl-pairs.jsonl
 	$(LORE)rl train $< --model $(R)/cot-sft $(RULES) $(RL) -o $(R)/rl $(COMMON)
 
 # ---------------------------------------------------------------- stage 3: distillation and tiers
 $(R)/soft.jsonl.manifest.json: $(R)/train.jsonl $(R)/rl.manifest.json
-	$(LORE)distill label $< --judge hf:$(R)/rl $(RULES) $(DISTILL_LABEL) -o $(R)/soft.jsonl $(COMMON)
+	$(LORE)distill label $< --judge hf:$(R)/rl $(RULES) $(DISTILL_LABEL) -o $(R)/soft.jsonl $(COMMON) $(PARTLY)
 
 $(R)/student.manifest.json: $(R)/soft.jsonl
-	$(LORE)distill train $< $(RULES) $(DISTILL) -o $(R)/student $(COMMON)
+	$(LORE)distill train $< $(RULES) $(KNOW) $(DISTILL) -o $(R)/student $(COMMON)
 
 $(R)/plan.json.manifest.json: $(LOG) $(R)/student.manifest.json
 	$(LORE)tier plan $(LOG) $(PLAN) --cache $(R)/cache --student student:$(R)/student --tail hf:$(R)/rl -o $(R)/plan.json $(COMMON)
 
-$(R)/cache.manifest.json: $(R)/plan.json.manifest.json $(R)/candidates.jsonl $(R)/rl.manifest.json $(RULEBOOK)
-	$(LORE)tier refresh --plan $(R)/plan.json --pairs $(R)/candidates.jsonl --judge hf:$(R)/rl $(RULES) --cache $(R)/cache --seed $(SEED)
+$(R)/cache.manifest.json: $(R)/plan.json.manifest.json $(PAGES) $(R)/rl.manifest.json $(RULEBOOK)
+	$(LORE)tier refresh --plan $(R)/plan.json --pairs $(PAGES) --judge hf:$(R)/rl $(RULES) --cache $(R)/cache $(REFRESH) --seed $(SEED) $(PARTLY)
 
-$(R)/replay.json: $(R)/cache.manifest.json $(R)/bench.manifest.json
-	$(LORE)tier replay $(LOG) --plan $(R)/plan.json --candidates $(R)/candidates.jsonl --gold $(R)/pairs.jsonl $(SPLIT_REPLAY) $(RULES) -o $@ $(COMMON)
+# Pages of held-out queries only: no judge has learnt from them.
+$(R)/replay.json: $(R)/cache.manifest.json $(R)/held-out.jsonl
+	$(LORE)tier replay $(LOG) --plan $(R)/plan.json --candidates $(R)/held-out.jsonl --gold $(R)/held-out.jsonl $(REPLAY) $(RULES) -o $@ $(COMMON) $(PARTLY)
 
 # ---------------------------------------------------------------- measuring: one benchmark, one scorer, every system
 JUDGE_lexical := lexical:$(R)/train.jsonl
@@ -139,7 +143,10 @@ JUDGE_cot-sft := hf:$(R)/cot-sft
 JUDGE_rl := hf:$(R)/rl
 JUDGE_student := student:$(R)/student
 JUDGE_tiered := tier:$(R)/plan.json
-SAMPLED := label-only cot-sft rl
+ASKED_rulebook := $(KNOW)
+ASKED_label-only = $(SAMPLES)
+ASKED_cot-sft = $(SAMPLES)
+ASKED_rl = $(SAMPLES)
 
 $(R)/verdicts/lexical.jsonl.manifest.json: $(R)/train.jsonl
 $(R)/verdicts/label-only.jsonl.manifest.json: $(R)/label-only.manifest.json
@@ -148,7 +155,7 @@ $(R)/verdicts/rl.jsonl.manifest.json: $(R)/rl.manifest.json
 $(R)/verdicts/student.jsonl.manifest.json: $(R)/student.manifest.json
 $(R)/verdicts/tiered.jsonl.manifest.json: $(R)/cache.manifest.json
 $(R)/verdicts/%.jsonl.manifest.json: $(R)/bench.manifest.json $(RULEBOOK)
-	$(LORE)rair run $(R)/bench/all.jsonl --judge '$(JUDGE_$*)' $(RULES) $(if $(filter $*,$(SAMPLED)),$(SAMPLES)) -o $(R)/verdicts/$*.jsonl $(COMMON)
+	$(LORE)rair run $(R)/bench/all.jsonl --judge '$(JUDGE_$*)' $(RULES) $(ASKED_$*) -o $(R)/verdicts/$*.jsonl $(COMMON) $(PARTLY)
 
 $(R)/reports/%.json: $(R)/verdicts/%.jsonl $(R)/bench.manifest.json
 	@mkdir -p $(R)/reports

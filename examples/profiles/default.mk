@@ -1,13 +1,11 @@
-# Eight minutes on two cores: enough data and steps to see each stage learn.
-MARKET ?=
+# Eight minutes on two cores: enough data and steps to see each stage learn. Steps, not seconds: the same seed gives the same numbers.
 BENCH ?= --general 320 --hard 240 --visual 160
 BASE ?= $(if $(MODEL),--model $(MODEL),--from-scratch tiny)
-SFT_LABEL ?= --max-seconds 45
-SFT ?= --max-seconds 120
-RL_SELECT ?= --limit 400 --samples 8
-RL ?= --max-seconds 45
-SAMPLES ?= --samples 8
-DISTILL_LABEL ?= --limit 3000
-DISTILL ?= --from-scratch tiny --max-seconds 30
+SFT_LABEL ?= --max-steps 400
+SFT ?= --max-steps 1100
+RL_SELECT ?= --sample 800 --samples 8 --max-new-tokens 96
+RL ?= --max-steps 60 --max-new-tokens 96
+SAMPLES ?= --samples 8 --max-new-tokens 96
+DISTILL_LABEL ?= --sample 3000 --max-new-tokens 96
+DISTILL ?= --from-scratch tiny --epochs 8
 PLAN ?= --head-traffic 0.5 --tail-traffic 0.1
-SPLIT_REPLAY ?=
