@@ -43,10 +43,9 @@ def chosen(pairs: list[dict]) -> list[dict]:
 
 
 def make_traces(target: Path) -> None:
-    """The traces of examples/pairs.jsonl, as the lore-synth of this checkout makes them."""
-    command = [sys.executable, HERE.parent / "bin" / "lore-synth", HERE / "pairs.jsonl", "--knowledge", HERE / "glossary.jsonl", "-o", target, "--force", "--quiet"]
-    subprocess.run(command, check=True)
-    Path(f"{target}.manifest.json").unlink()
+    """The traces of examples/pairs.jsonl, as the lore-synth of this checkout makes them; through a pipe, so that image paths stay."""
+    command = [sys.executable, HERE.parent / "bin" / "lore-synth", HERE / "pairs.jsonl", "--knowledge", HERE / "glossary.jsonl", "--quiet"]
+    target.write_bytes(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def pick(market: Path) -> None:

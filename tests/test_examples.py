@@ -39,9 +39,9 @@ def run_lines(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def unchanged() -> str:
-    """What git sees in examples/, where examples must not write."""
-    return subprocess.run(["git", "status", "--porcelain", "examples"], cwd=ROOT, capture_output=True, text=True).stdout
+def fixtures() -> list[Path]:
+    """What lies among the fixtures, where no example may write."""
+    return sorted([*(ROOT / "examples").glob("*"), *(ROOT / "examples" / "images").glob("*")])
 
 
 @pytest.mark.parametrize(("name", "verb"), every())
@@ -51,11 +51,11 @@ def test_the_example_of_a_help_runs_as_it_stands(name, verb, tmp_path):
         pytest.skip("a group whose verbs hold the examples")
     assert lines, f"{name} {verb or ''} --help shows no example that starts with `$ `"
     assert any(re.search(rf"\b{name}\b", line) and (verb is None or re.search(rf"\b{name} {verb}\b", line)) for line in lines)
-    before = unchanged()
+    before = fixtures()
     done = run_lines("\n".join(lines), tmp_path)
     assert done.returncode == 0, f"{lines}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr
-    assert unchanged() == before
+    assert fixtures() == before
 
 
 @pytest.mark.parametrize("number", range(len(README_BLOCK.findall((ROOT / "README.md").read_text("utf-8")))))
@@ -72,8 +72,8 @@ def test_every_shell_block_of_the_readme_runs(number, tmp_path):
 def test_the_traces_among_the_examples_are_what_lore_synth_makes_of_the_pairs(tmp_path):
     described = importlib.util.spec_from_file_location("make_fixtures", ROOT / "examples" / "make_fixtures.py")
     assert described is not None and described.loader is not None
-    fixtures = importlib.util.module_from_spec(described)
-    described.loader.exec_module(fixtures)
-    fixtures.make_traces(tmp_path / "traces.jsonl")
+    made_by = importlib.util.module_from_spec(described)
+    described.loader.exec_module(made_by)
+    made_by.make_traces(tmp_path / "traces.jsonl")
     made, kept = (path.read_bytes() for path in (tmp_path / "traces.jsonl", ROOT / "examples" / "traces.jsonl"))
     assert made == kept, "run `python examples/make_fixtures.py`"

@@ -150,7 +150,7 @@ def test_failed_rows_are_asked_again_by_retry_failed_and_only_they(tmp_path):
     gone.write_bytes(kept)
     assert lore(*words, "--retry-failed").code == 0
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["counts"]["reused"] == 23
-    assert lore("lore-synth", PAIRS, "-o", tmp_path / "whole.jsonl").code == 0
+    assert lore("lore-synth", PAIRS, "--images", shop, "-o", tmp_path / "whole.jsonl").code == 0
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not (tmp_path / "out.jsonl.ledger").exists()
 
 
