@@ -109,7 +109,7 @@ def train(inputs: Inputs, output: Output, run: Run, model: str | None, from_scra
     from lore_cli.train import distill, distilling
 
     weights = distill.Weights(options["distribution_weight"], options["margin_weight"], options["states_weight"], options["human_weight"])
-    made = distilling.distil(rows, reader, weights, model, from_scratch or "tiny", options, run.seed, run.log.say)
+    made = distilling.distil(rows, reader, weights, model, from_scratch or "tiny", options, run.seed, run.log)
     with stream.output_directory(output.path, force=output.force) as folder:
         distilling.save(made, folder)
         shutil.copyfile(rulebook or DEFAULT, folder / "rulebook.toml")

@@ -5,31 +5,21 @@ from __future__ import annotations
 import math
 import random
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 import transformers
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from lore_cli.errors import BadInput, Missing
 from lore_cli.progress import Log
+from lore_cli.train.finite import require_finite, require_finite_weights
 
 IGNORED = -100
 _SMALL = 50_000_000  # parameters
-
-
-def hush() -> None:
-    """No bars and notes of the libraries: what a run has to say goes through our log, and standard output is for data."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.utils.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate|peft)\b")
 
 
 def is_small(model: Any) -> bool:
@@ -150,8 +140,7 @@ class Watch(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         for name in self._WATCHED:
-            if not math.isfinite(float((logs or {}).get(name, 0.0))):
-                raise diverged(f"{name} is {(logs or {})[name]} at step {state.global_step}")
+            require_finite(name, float((logs or {}).get(name, 0.0)), state.global_step)
         self._last |= {name: float(value) for name, value in (logs or {}).items() if name in self._told}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -163,18 +152,11 @@ class Watch(TrainerCallback):
         self._log.beat(f"step {step} of at most {self._steps}{facts}, {max(left, 0):.0f} s left", step=step, seconds=round(spent, 1), **self._last)
 
 
-def diverged(what: str) -> BadInput:
-    """The error of a run whose numbers ceased to be numbers."""
-    return BadInput(f"training diverged: {what}", hint="lower --rate, or look for what is extreme in the rows or --weight; nothing was written")
-
-
 def run(trainer: Trainer) -> None:
     """Train, with only our callbacks talking. Raises `BadInput` when the model that comes out holds a value that is not finite."""
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    broken = [name for name, weight in trainer.model.named_parameters() if not bool(torch.isfinite(weight).all())]
-    if broken:
-        raise diverged(f"{len(broken)} weights are not finite, {broken[0]} among them")
+    require_finite_weights(trainer.model)
 
 
 def warm_cosine(warm: float = 0.03) -> Callable[[float], float]:

@@ -23,8 +23,10 @@ from torch.nn import functional
 from lore_cli.errors import BadInput
 from lore_cli.judges.cached import normalise
 from lore_cli.judges.student import STATES_SEEN, Reader
+from lore_cli.progress import Log
 from lore_cli.records import GRADES, Pair
 from lore_cli.train import encoder
+from lore_cli.train.finite import require_finite, require_finite_weights
 from lore_cli.train.optimizer import MuonAdamW
 from lore_cli.train.soft import SoftRow, target_of
 
@@ -155,14 +157,14 @@ def batches(lengths: Sequence[int], query: Sequence[int], size: int, rng: random
     return made
 
 
-def fit(model: Any, tokenizer: Any, examples: Examples, rows: Sequence[int], settings: Settings, fresh: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def fit(model: Any, tokenizer: Any, examples: Examples, rows: Sequence[int], settings: Settings, fresh: bool, log: Log) -> dict[str, Any]:
     """Train on `rows` of the examples. The rate rises over the first 5 % and falls by a cosine, over the steps or the seconds, whichever end first."""
     encoded = tokenizer([examples.texts[row][0] for row in rows], [examples.texts[row][1] for row in rows], truncation="longest_first", max_length=settings.max_length)
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoded]
     lengths, queries = [len(ids) for ids in encoded["input_ids"]], [examples.query[row] for row in rows]
     picked = torch.tensor(list(rows))
     query, target, states = torch.tensor(queries), examples.target[picked], examples.states[picked]
-    rng, started, step, total_loss = random.Random(settings.seed), time.monotonic(), 0, 0.0
+    rng, started, step, recent = random.Random(settings.seed), time.monotonic(), 0, 0.0
     torch.manual_seed(settings.seed)
     matrices, others = encoder.parameter_groups(model)
     muon, adamw = settings.rates
@@ -184,10 +186,11 @@ def fit(model: Any, tokenizer: Any, examples: Examples, rows: Sequence[int], set
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step, total_loss = step + 1, total_loss + float(loss.detach())
-        if step % 100 == 0:
-            say(f"step {step} of {steps}, loss {total_loss / 100:.3f}, {time.monotonic() - started:.0f} s")
-            total_loss = 0.0
+        step, value = step + 1, require_finite("loss", float(loss.detach()), step + 1)
+        recent = value if step == 1 else 0.98 * recent + 0.02 * value
+        left = elapsed * (1 / progress - 1) if progress else 0.0
+        log.beat(f"step {step} of at most {steps}, loss {recent:.3f}, {left:.0f} s left", step=step, loss=round(recent, 4), seconds=round(elapsed, 1))
+    require_finite_weights(model)
     model.eval()
     return {"steps": step, "planned_steps": steps, "seconds": round(time.monotonic() - started, 1)}
 

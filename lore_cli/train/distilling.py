@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from lore_cli.judges.student import FORMAT, Reader, StudentInfo, path_tokens
+from lore_cli.progress import Log
 from lore_cli.stream import write_json_atomic
 from lore_cli.train import distill, encoder
+from lore_cli.train.quiet import hush
 from lore_cli.train.soft import SoftRow, split, target_of
 
 _FRESH_RATES, _GIVEN_RATE = (0.01, 2e-3), 5e-5
@@ -27,9 +29,10 @@ class Made:
 
 
 def distil(
-    rows: Sequence[SoftRow], reader: Reader, weights: distill.Weights, base: str | None, size: str, options: dict[str, Any], seed: int, say: Callable[[str], None]
+    rows: Sequence[SoftRow], reader: Reader, weights: distill.Weights, base: str | None, size: str, options: dict[str, Any], seed: int, log: Log
 ) -> Made:
     """Train on the rows. base: an encoder to start from; without it a fresh one of `size`. options: max_length, batch_size, epochs, max_seconds, held_out, learning_rate."""
+    hush()
     examples = distill.prepare(rows, reader, weights.human)
     usable = [row for row in rows if target_of(row, weights.human) is not None]
     held = split([row.query for row in usable], options["held_out"], seed)
@@ -51,8 +54,8 @@ def distil(
     settings = distill.Settings(
         weights, options["max_length"], options["batch_size"], options["epochs"], options["max_seconds"], rates, options["held_out"], seed
     )
-    say(f"{len(training)} rows to learn, {len(held_out)} held out, {examples.skipped} without any grade; {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M weights")
-    spent = distill.fit(model, tokenizer, examples, training, settings, base is None, say)
+    log.say(f"{len(training)} rows to learn, {len(held_out)} held out, {examples.skipped} without any grade; {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M weights")
+    spent = distill.fit(model, tokenizer, examples, training, settings, base is None, log)
     logits = distill.logits_of(model, tokenizer, [examples.texts[row] for row in held_out], settings.max_length)
     temperature = distill.fit_temperature(logits, examples.target[held_out])
     report = {

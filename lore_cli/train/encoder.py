@@ -7,6 +7,7 @@ and sentence-transformers' `CrossEncoder` read. Its first four labels are the gr
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from lore_cli.errors import BadInput, Missing
 from lore_cli.judges.student import STATES_SEEN
 from lore_cli.records import GRADES
 
+_ALPHABET = 2000
 _CONTROL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -42,17 +44,36 @@ def labels_of(dimensions: Sequence[str], attribute_heads: bool) -> list[str]:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, special: Sequence[str], max_length: int) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer of at most `vocabulary` entries, lower case; Chinese characters stand alone. `special` are never split."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """A WordPiece tokenizer of at most `vocabulary` entries, lower case; Chinese characters stand alone. `special` are never split. Same texts, same tokenizer."""
+    tokenizer = _untrained(models.WordPiece(unk_token="[UNK]"))
+    # The trainer numbers `##x` pieces in the order of a hash map and breaks ties by number: named ahead, they are the same in every run
+    inner = [f"##{letter}" for letter, _ in _letters(texts, tokenizer).most_common(_ALPHABET)]
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=[*_CONTROL, *special, *inner], limit_alphabet=_ALPHABET, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    trained = _untrained(models.WordPiece(tokenizer.get_vocab(with_added_tokens=True), unk_token="[UNK]"))  # in which those pieces are no special tokens
+    trained.add_special_tokens([*_CONTROL, *special])
+    ends = [(name, trained.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    trained.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trained, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", model_max_length=max_length
+    )
+
+
+def _untrained(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=[*_CONTROL, *special], limit_alphabet=2000, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", model_max_length=max_length
-    )
+    return tokenizer
+
+
+def _letters(texts: Sequence[str], tokenizer: Tokenizer) -> Counter[str]:
+    """How often each character stands inside a word, in a fixed order."""
+    words = Counter(word for text in texts for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)))
+    found: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word[1:]:
+            found[letter] += count
+    return Counter(dict(sorted(found.items())))
 
 
 def build(tokenizer: PreTrainedTokenizerFast, size: Size, labels: Sequence[str], max_length: int, seed: int) -> Any:

@@ -28,7 +28,9 @@ from lore_cli.records import Pair
 from lore_cli.rulebook import Rulebook
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
-from lore_cli.train.common import Clock, Watch, diverged, hush, is_small, load_causal, run
+from lore_cli.train.common import Clock, Watch, is_small, load_causal, run
+from lore_cli.train.finite import diverged
+from lore_cli.train.quiet import hush
 
 RATES = {"small": 2e-4, "large": 1e-6}
 

@@ -28,8 +28,9 @@ from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
-from lore_cli.train.common import IGNORED, Clock, Row, Watch, encode, hush, load_causal, pad, run, token_batches, warm_cosine
+from lore_cli.train.common import IGNORED, Clock, Row, Watch, encode, load_causal, pad, run, token_batches, warm_cosine
 from lore_cli.train.optimizer import muon_adamw
+from lore_cli.train.quiet import hush
 
 _TOKENIZER_ROWS = 8_000
 
