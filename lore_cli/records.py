@@ -131,7 +131,10 @@ def parse(kind: type[AnyRecord], row: dict[str, Any]) -> AnyRecord:
 
 def row_of(record: Record) -> dict[str, Any]:
     """The row to write: the one it was read from where there is one, else the record's own fields."""
-    return record.__dict__.get("raw") or msgspec.to_builtins(record)
+    try:
+        return record.__dict__["raw"]
+    except KeyError:
+        return msgspec.to_builtins(record)
 
 
 def change(record: AnyRecord, **fields: Any) -> AnyRecord:

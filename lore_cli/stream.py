@@ -7,10 +7,10 @@ seen are kept where duplicates are refused. How a file appears whole or not at a
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import heapq
 import datetime
 import decimal
+import hashlib
+import heapq
 import os
 import shutil
 import sys
@@ -28,9 +28,14 @@ from lore_cli.files import (  # noqa: F401  what is written whole or not at all,
     is_pipe, output_directory, publish, read_json, refuse_existing, sync, workspace, write_bytes_atomic, write_json_atomic, write_text_atomic,
 )  # fmt: skip
 from lore_cli.records import AnyRecord, Record, row_of
+from lore_cli.seen import Seen
 
 FORMATS = ("jsonl", "parquet")
 _PARQUET_MAGIC = b"PAR1"
+_dumps = orjson.dumps
+_ONE_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+_FILLED = ("id", "query")  # a record that has them may not have them empty
+_BUFFER = 1 << 18  # bytes read and written at once
 
 
 class Rejects:
@@ -63,32 +68,30 @@ def read(
 ) -> Iterator[AnyRecord]:
     """Yield the records of each source in turn; `-` (and no source) is stdin. The format is told by the first bytes.
 
-    unique: refuse an id seen before (about 100 bytes a row are kept for it). needs: fields that this command cannot do without. Raises
+    unique: refuse an id seen before (see `Seen` for its memory). needs: fields that this command cannot do without. Raises
     `BadInput` at the first bad row, naming file, line and field, unless on_bad is `skip`: then reading goes on. Bad rows go to `rejects`.
     Raises `Missing` for no such file.
     """
-    seen: set[str] | None = set() if unique and "id" in kind.__struct_fields__ else None
-    count = 0
+    seen = Seen() if unique and "id" in kind.__struct_fields__ else None
+    loads, count = orjson.loads, 0
     for source in sources or ("-",):
         for line, text, row in _rows(source):
-            if limit is not None and count >= limit:
+            if count == limit:
                 return
             try:
-                record = check(kind, orjson.loads(text) if row is None else row)
+                record = check(kind, loads(text) if row is None else row)
                 for name in needs:
                     if row_of(record).get(name) is None:
                         raise BadInput("required field is missing", field=name)
-                if seen is not None and record.id in seen:  # type: ignore[attr-defined]
+                if seen is not None and not seen.add(record.id):  # type: ignore[attr-defined]
                     raise BadInput(f"duplicate id '{record.id}'", field="id", hint="ids name rows: make them unique")  # type: ignore[attr-defined]
             except (BadInput, orjson.JSONDecodeError) as error:
                 problem = _place(error, source, line)
                 if rejects is not None:
-                    rejects.add(problem, text if row is None else orjson.dumps(row, default=str))
+                    rejects.add(problem, text.rstrip(b"\r\n") if row is None else orjson.dumps(row, default=str))
                 if on_bad != "skip":
                     raise problem from None
                 continue
-            if seen is not None:
-                seen.add(record.id)  # type: ignore[attr-defined]
             count += 1
             yield record
 
@@ -108,8 +111,9 @@ def check(kind: type[AnyRecord], row: Any) -> AnyRecord:
             reason = f"{reason.replace('Invalid enum value', 'found')}; allowed: {', '.join(allowed)}"
         hint = "ids are strings: quote them" if field.endswith("id") and "`int`" in reason else ""
         raise BadInput(reason.replace("`", "").replace("Expected", "expected"), field=field, hint=hint) from None
-    for field in ("id", "query"):
-        if field in kind.__struct_fields__ and not getattr(record, field).strip():
+    for field in _FILLED:
+        text = getattr(record, field, "-")
+        if not text or text.isspace():
             raise BadInput("is empty; a non-empty text is needed", field=field)
     return record
 
@@ -130,7 +134,7 @@ def _rows(source: str) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
                 if number == 1:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line.isspace():
-                    yield number, line.rstrip(b"\r\n"), None
+                    yield number, line, None
             return
         if source != "-":
             yield from _parquet_rows(source, source)
@@ -149,7 +153,7 @@ def _open_binary(source: str) -> Iterator[Any]:
         yield sys.stdin.buffer
         return
     try:
-        file = open(source, "rb")
+        file = open(source, "rb", buffering=_BUFFER)
     except OSError as error:
         raise Missing(f"{source}: {error.strerror}", hint="check the path, or use - for standard input") from error
     with file:
@@ -199,7 +203,7 @@ def _to_parquet(value: Any) -> Any:
 def encode(row: dict[str, Any]) -> bytes:
     """A row as one line of JSON. Raises `BadInput` for a value that JSON cannot hold, such as bytes or nesting deeper than 250."""
     try:
-        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(row, option=_ONE_LINE)
     except TypeError as error:
         raise BadInput(f"cannot be written as JSON: {error}", where=f"row '{row.get('id', '')}'", hint="leave out what JSON cannot hold, such as bytes or deep nesting") from error
 
@@ -211,8 +215,14 @@ class Writer:
         self._write, self._parquet, self.count = file.write, parquet, 0
 
     def write(self, row: Record | dict[str, Any]) -> None:
-        plain = row_of(row) if isinstance(row, Record) else row
-        self._write(encode(_to_parquet(plain) if self._parquet else plain))
+        plain = row if type(row) is dict else row_of(row)  # type: ignore[arg-type]
+        if self._parquet:
+            plain = _to_parquet(plain)
+        try:
+            line = _dumps(plain, option=_ONE_LINE)
+        except TypeError:
+            line = encode(plain)  # says what JSON cannot hold
+        self._write(line)
         self.count += 1
 
 
@@ -257,7 +267,7 @@ def _open_pipe(path: str | None) -> Iterator[Any]:
 def _spooled(folder: Path, parquet: bool) -> Iterator[Writer]:
     """A writer to `folder`/rows, which is in the output's format when the writing has ended."""
     rows = folder / "rows"
-    with open(rows, "wb") as file:
+    with open(rows, "wb", buffering=_BUFFER) as file:
         yield Writer(file, parquet)
         sync(file)
     if parquet:
