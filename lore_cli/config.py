@@ -5,7 +5,6 @@ Precedence: flag > LORE_* environment > --config file > default. The resolved se
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ def load_config(path: str, command: tuple[str, ...], known: frozenset[str]) -> d
     Raises `Missing` for no such file, `BadInput` for bad TOML or a name that is not an option of the command.
     A top-level key may belong to another command, so only keys in the command's own table must be known.
     """
+    import tomllib  # here, because few runs have a file of settings
+
     try:
         data = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import platform
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -74,7 +74,7 @@ def write_manifest(
         settings=settings,
         identity=identity or {},
         counts=counts or {},
-        python=platform.python_version(),
+        python=".".join(map(str, sys.version_info[:3])),
         packages={name: version for name in _PACKAGES if (version := _version(name))},
     )
     write_json_atomic(manifest_path(output), msgspec.to_builtins(manifest))

@@ -10,7 +10,9 @@ import jsonschema
 import pytest
 
 from commands_run import COMMANDS, ROOT, lore, verbs
-from lore_cli import records, schema
+from lore_cli import answer, records, schema
+from lore_cli.commands import synth
+from lore_cli.synth import rules
 
 SCHEMAS = {path.name.removesuffix(".schema.json"): json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "schemas").glob("*.schema.json"))}
 
@@ -83,3 +85,9 @@ def test_what_the_commands_write_holds_to_the_schemas(tmp_path):
         valid("trace", row)
     for output in (verdicts, report, plan):
         valid("manifest", json.loads(output.with_name(output.name + ".manifest.json").read_bytes()))
+
+
+def test_what_a_help_says_without_loading_the_expert_is_what_the_expert_has():
+    assert synth.LAYOUTS == answer.LAYOUTS and len(rules.READINGS) == synth.READINGS
+    choices = {option.name: option.type for option in COMMANDS["lore-rl"].commands["reward"].params}
+    assert tuple(choices["layout"].choices) == answer.LAYOUTS

@@ -24,7 +24,6 @@ from lore_cli.ledger import Ledger, Outcome
 from lore_cli.manifest import write_manifest
 from lore_cli.progress import Log
 from lore_cli.records import AnyRecord, Pair, Verdict, row_of
-from lore_cli.rulebook import Rulebook, load_rulebook
 
 SETTINGS = {"auto_envvar_prefix": "LORE", "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 _NOT_SETTINGS = ("config", "help", "version")
@@ -85,6 +84,8 @@ class Judging:
 
     @functools.cached_property
     def settings(self) -> JudgeSettings:
+        from lore_cli.rulebook import load_rulebook  # here, because no --help needs it
+
         return JudgeSettings(rulebook=load_rulebook(self.rulebook_path), **self.options)
 
     def open(self) -> Judge:
@@ -155,6 +156,8 @@ def rulebook_option(function: Any) -> Any:
 
     @functools.wraps(function)
     def call(*, rulebook: str | None, **rest: Any) -> Any:
+        from lore_cli.rulebook import load_rulebook
+
         return function(rulebook=load_rulebook(rulebook), **rest)
 
     return click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it.")(call)

@@ -26,7 +26,6 @@ from lore_cli.commands.common import (
 )
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict, row_of
-from lore_cli.rulebook import DEFAULT, load_rulebook
 
 
 @click.group(cls=Verbs, context_settings=SETTINGS, help=__doc__)
@@ -95,6 +94,7 @@ def train(inputs: Inputs, output: Output, run: Run, model: str | None, from_scra
         raise errors.UsageError("a student is a directory", hint="pass --output student/")
     stream.refuse_existing(output.path, output.force, directory=True)
     from lore_cli.judges import student as judge
+    from lore_cli.rulebook import DEFAULT, load_rulebook
     from lore_cli.path.knowledge import load_glossary
     from lore_cli.train.soft import SoftRow, target_of
 

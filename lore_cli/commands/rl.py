@@ -6,7 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +33,9 @@ from lore_cli.ledger import Outcome
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
 from lore_cli.records import Pair, Trace, Verdict, row_of
-from lore_cli.rulebook import Rulebook
+
+if TYPE_CHECKING:
+    from lore_cli.rulebook import Rulebook
 
 
 @click.group(cls=Verbs, context_settings=SETTINGS)

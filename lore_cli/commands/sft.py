@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lore_cli import modelcard, stream
-from lore_cli.answer import LAYOUTS
+from lore_cli import stream
 from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
-from lore_cli.prompts import load_prompt
 from lore_cli.records import Trace
-from lore_cli.rulebook import Rulebook
+
+if TYPE_CHECKING:
+    from lore_cli.rulebook import Rulebook
 
 
 @click.command(context_settings=SETTINGS)
@@ -52,6 +52,8 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
     stream.refuse_existing(output, force, directory=True)
     traces = list(inputs.read(Trace))
     layout = layout_of(traces)
+    from lore_cli import modelcard
+    from lore_cli.prompts import load_prompt
     from lore_cli.train import sft
 
     with stream.output_directory(output, force=force) as folder:
@@ -73,7 +75,7 @@ def layout_of(traces: list[Trace]) -> Any:
     if not found:
         raise BadInput("no row has a prompt and a completion: nothing can be learnt", field="completion", hint="make traces with lore-synth")
     if len(found) != 1:
-        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found))}", hint=f"make them with one lore-synth --layout ({', '.join(LAYOUTS)})")
+        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found))}", hint=f"make them with one lore-synth --layout")
     return found.pop()
 
 

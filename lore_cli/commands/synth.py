@@ -5,27 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lore_cli import answer, stream
+from lore_cli import stream
 from lore_cli.commands.common import (
     SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
 )  # fmt: skip
 from lore_cli.errors import UsageError
 from lore_cli.images import Relocation
 from lore_cli.ledger import Outcome
-from lore_cli.path.knowledge import load_glossary, vocabulary
 from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.synth import STAGES, Stage
-from lore_cli.synth.knowledge import ExpertKnowledge, TaughtKnowledge
-from lore_cli.synth.merge import Tally, synthesise
-from lore_cli.synth.rules import READINGS, ExpertRules, Labels, Room, TaughtRules, Text
-from lore_cli.synth.teacher import Teacher
-from lore_cli.synth.visual import Captioned, TaughtVisual
 
+if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take half its time
+    from lore_cli.answer import Layout
+    from lore_cli.synth.merge import Tally
+    from lore_cli.synth.teacher import Teacher
+
+LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS and the number of synth.rules.READINGS; a test holds them equal
 _EXPERT_BATCH = 64
 _WINDOW_BATCHES = 4
 
@@ -37,14 +37,14 @@ _WINDOW_BATCHES = 4
 @resume_options
 @judge_options("rulebook:")
 @click.option("--stages", default=",".join(STAGES), help="Stages to run, separated by commas; each reads what the ones before left in the rows.")
-@click.option("--layout", type=click.Choice(answer.LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone.")
+@click.option("--layout", type=click.Choice(LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone.")
 @click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
-@click.option("--attempts", type=click.IntRange(min=1), default=len(READINGS), help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
+@click.option("--attempts", type=click.IntRange(min=1), default=READINGS, help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
 @click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
 @click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies.")
 @version_option
 def cli(
-    inputs: Inputs, output: Output, judging: Judging, run: Run, stages: str, layout: answer.Layout, images: str | None, attempts: int, rejected: str | None, accept_ungraded: bool
+    inputs: Inputs, output: Output, judging: Judging, run: Run, stages: str, layout: Layout, images: str | None, attempts: int, rejected: str | None, accept_ungraded: bool
 ) -> int:  # fmt: skip
     """Progressive reasoning: pairs become traces, in three stages that also run piped.
 
@@ -62,6 +62,8 @@ def cli(
       $ lore-synth examples/pairs.jsonl --knowledge examples/glossary.jsonl -o /tmp/traces.jsonl --force
       $ lore-synth examples/pairs.jsonl --stages knowledge | lore-synth - --stages visual --images examples | lore-synth - --stages rules --layout answer-first > /tmp/piped.jsonl
     """
+    from lore_cli.synth.merge import Tally, synthesise
+
     chosen = _stages(stages, layout)
     if rejected is not None:
         stream.refuse_existing(rejected, output.force or output.resume or output.retry_failed)
@@ -71,7 +73,7 @@ def cli(
     log = _Counting(run.log, tally, counts)
 
     source = Path(images).resolve() if images else inputs.folder
-    moved = Relocation(source, source if output.path in (None, "-") else Path(output.path).resolve().parent)
+    moved = Relocation(source, source if stream.is_pipe(output.path) else Path(str(output.path)).resolve().parent)
 
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
         for outcome in synthesise(traces, steps, batch):
@@ -111,16 +113,21 @@ def _stages(text: str, layout: str) -> tuple[str, ...]:
 
 
 def _steps(
-    chosen: tuple[str, ...], inputs: Inputs, judging: Judging, layout: answer.Layout, images: str | None, attempts: int, ungraded: bool
+    chosen: tuple[str, ...], inputs: Inputs, judging: Judging, layout: Layout, images: str | None, attempts: int, ungraded: bool
 ) -> tuple[list[Stage], int]:  # fmt: skip
     """The stages ready to run, and how many rows they take at a time."""
+    from lore_cli.path.knowledge import load_glossary, vocabulary
+    from lore_cli.synth.knowledge import ExpertKnowledge, TaughtKnowledge
+    from lore_cli.synth.rules import ExpertRules, Labels, Room, TaughtRules, Text
+    from lore_cli.synth.visual import Captioned, TaughtVisual
+
     settings = judging.settings
     rulebook, glossary = settings.rulebook, load_glossary(settings.knowledge)
     vocabulary(rulebook, glossary)
     room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
     captioned = Captioned(rulebook, Path(images) if images else inputs.folder, fail_fast=inputs.on_bad == "fail")
     if judging.uri == "rulebook:" or layout == "label-only":
-        rules: Stage = Labels(room) if layout == "label-only" else ExpertRules(room, min(attempts, len(READINGS)))
+        rules: Stage = Labels(room) if layout == "label-only" else ExpertRules(room, min(attempts, READINGS))
         every: dict[str, Stage] = {"knowledge": ExpertKnowledge(rulebook, glossary), "visual": captioned, "rules": rules}
         return [every[name] for name in chosen], _EXPERT_BATCH
     teacher = _teacher(judging, attempts)
@@ -131,6 +138,7 @@ def _steps(
 def _teacher(judging: Judging, attempts: int) -> Teacher:
     """The language model behind a judge URI. Raises `UsageError` for a judge that writes no text."""
     from lore_cli.judges.language import LanguageJudge
+    from lore_cli.synth.teacher import Teacher
 
     judge = judging.open()
     if not isinstance(judge, LanguageJudge):

@@ -12,11 +12,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lore_cli.errors import UsageError
 from lore_cli.records import Pair, Verdict
-from lore_cli.rulebook import Rulebook
+
+if TYPE_CHECKING:
+    from lore_cli.rulebook import Rulebook
 
 SCHEMES: dict[str, tuple[str, str]] = {
     "rulebook": ("rulebook", "rulebook:            the deterministic expert; no model, no network"),
