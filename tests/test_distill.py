@@ -29,6 +29,12 @@ COLOURS = ("red", "blue", "green", "white", "black", "pink", "purple", "yellow",
 PRODUCTS = ("lamp", "sofa", "rug", "chair", "table", "vase")
 
 
+@pytest.fixture(autouse=True)
+def _small():
+    with toys.at_toy_size():
+        yield
+
+
 def soft_rows(wrong_by: dict[str, str] = SWAPPED, probability: float = 0.85) -> list[dict]:
     """Pairs of 60 queries with a teacher that differs from the rulebook in its own way."""
     rows = []
@@ -267,7 +273,7 @@ def test_no_rows_and_rows_that_nobody_graded_are_refused(tmp_path):
 
 def test_one_grade_alone_and_queries_of_a_single_item_are_learnt_from(tmp_path):
     rows = [{name: value for name, value in row.items() if name != "teacher"} | {"grade": "L2"} for row in soft_rows()[::4]]
-    done = lore("lore-distill", "train", toys.write(tmp_path / "rows.jsonl", rows), "--epochs", 2, "-o", tmp_path / "student")
+    done = lore("lore-distill", "train", toys.write(tmp_path / "rows.jsonl", rows), "--epochs", 15, "-o", tmp_path / "student")
     assert done.code == 0, done.err
     assert {verdict.grade for verdict in judged(tmp_path / "student", rows[:10])} == {"L2"}
     assert all(math.isfinite(score) for verdict in judged(tmp_path / "student", rows[:10]) for score in verdict.scores.values())

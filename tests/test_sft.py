@@ -186,7 +186,7 @@ def test_rows_over_the_limit_are_counted_and_refused(rows, tmp_path):
 
 def test_numbers_that_overflow_end_the_run_without_a_model(rows, tmp_path):
     done = lore("lore-sft", rows, *SCRATCH, "--rate", 1e36, "--max-steps", 4, "-o", tmp_path / "model")
-    assert done.code == 3 and "diverged" in done.err and "--rate" in done.err and names(tmp_path) == set()
+    assert done.code == 3 and "diverged" in done.err and "learning rate" in done.err and names(tmp_path) == set()
 
 
 # ---------------------------------------------------------------- ending

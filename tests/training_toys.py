@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import orjson
+import torch
 
 from lore_cli import answer
 from lore_cli.answer import Layout
@@ -19,8 +20,9 @@ from lore_cli.path.needs import construct
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair, parse
 from lore_cli.rulebook import load_rulebook
-from lore_cli.train import scratch
+from lore_cli.train import encoder, scratch
 
+torch.set_num_threads(1)  # toy models: threads that wait for each other on a busy machine cost more than they help
 COLOURS = ("red", "blue", "green", "white")
 PRODUCTS = ("lamp", "sofa", "rug")
 RULEBOOK = load_rulebook()
@@ -63,13 +65,13 @@ def read(path: Path) -> list[dict]:
 
 @contextmanager
 def at_toy_size() -> Iterator[None]:
-    """`--from-scratch tiny` builds a model of 0.1M weights in the meantime: what these tests show does not depend on the size."""
-    kept = scratch.SIZES["tiny"]
-    scratch.SIZES["tiny"] = scratch.Size(64, 2, 2, 128, 400)
+    """`--from-scratch tiny` builds models of 0.1M weights in the meantime: what these tests show does not depend on the size."""
+    kept = scratch.SIZES["tiny"], encoder.SIZES["tiny"]
+    scratch.SIZES["tiny"], encoder.SIZES["tiny"] = scratch.Size(64, 2, 2, 128, 400), encoder.Size(64, 2, 2, 500)
     try:
         yield
     finally:
-        scratch.SIZES["tiny"] = kept
+        scratch.SIZES["tiny"], encoder.SIZES["tiny"] = kept
 
 
 @lru_cache(maxsize=1)
