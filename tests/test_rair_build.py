@@ -145,6 +145,16 @@ def test_rows_of_a_held_out_query_are_left_out_of_training(tmp_path):
     assert json.loads((tmp_path / "bench" / "card.json").read_text())["training"]["left_out_for_a_shared_query"] == 1
 
 
+def test_every_graded_pair_that_is_held_out_can_be_had_too(tmp_path):
+    rows = [pair(number, "L4" if number else None, query=f"{QUERIES[number % 20]} {number // 3}") for number in range(60)]
+    source = written(tmp_path / "pairs.jsonl", rows)
+    done = lore("lore-rair", "build", source, "--share", "0.5", "--general", "3", "--hard", "0", "--rest", tmp_path / "train.jsonl", "--held-out", tmp_path / "held.jsonl", "-o", tmp_path / "bench")
+    assert done.code == 0, done.err
+    held, training, bench = (rows_of(path) for path in (tmp_path / "held.jsonl", tmp_path / "train.jsonl", tmp_path / "bench" / "all.jsonl"))
+    assert {row["id"] for row in bench} < {row["id"] for row in held} and not {query_key(row["query"]) for row in held} & {query_key(row["query"]) for row in training}
+    assert {row["id"] for row in held} | {row["id"] for row in training} == {row["id"] for row in rows if "grade" in row or row in training}
+
+
 def test_what_cannot_be_built_is_refused(tmp_path):
     done = lore("lore-rair", "build", EXAMPLES, "--where", "split=nowhere", "-o", tmp_path / "bench")
     assert done.code == 3 and "no graded pair is held out by split=nowhere" in done.err and not (tmp_path / "bench").exists()
