@@ -134,6 +134,7 @@ $(R)/cache.manifest.json: $(R)/plan.json.manifest.json $(PAGES) $(R)/rl.manifest
 # Pages of held-out queries only: no judge has learnt from them.
 $(R)/replay.json: $(R)/cache.manifest.json $(R)/held-out.jsonl
 	$(LORE)tier replay $(LOG) --plan $(R)/plan.json --candidates $(R)/held-out.jsonl --gold $(R)/held-out.jsonl $(REPLAY) $(RULES) -o $@ $(COMMON) $(PARTLY)
+	@touch $@
 
 # ---------------------------------------------------------------- measuring: one benchmark, one scorer, every system
 JUDGE_lexical := lexical:$(R)/train.jsonl
@@ -160,10 +161,12 @@ $(R)/verdicts/%.jsonl.manifest.json: $(R)/bench.manifest.json $(RULEBOOK)
 $(R)/reports/%.json: $(R)/verdicts/%.jsonl $(R)/bench.manifest.json
 	@mkdir -p $(R)/reports
 	$(LORE)rair score $< --gold $(R)/bench/all.jsonl $(RULES) --json $@ --html $(R)/reports/$*.html $(COMMON)
+	@touch $@
 
 BOARD = $(foreach system,$(SYSTEMS),$(system)=$(R)/reports/$(system).json) --tier $(R)/replay.json --synth $(R)/traces.jsonl.manifest.json --title '$(TITLE)' --note '$(NOTE)'
 $(R)/report.html: $(REPORTS) $(R)/replay.json $(R)/traces.jsonl
-	$(LORE)rair board $(BOARD) --html $@ --quiet
+	$(LORE)rair board $(BOARD) --html $@ --quiet --force
+	@touch $@
 
 .PRECIOUS: $(R)/%.jsonl $(R)/verdicts/%.jsonl $(R)/verdicts/%.jsonl.manifest.json
 

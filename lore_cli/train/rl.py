@@ -32,7 +32,7 @@ from lore_cli.train.common import Clock, Watch, is_small, load_causal, run
 from lore_cli.train.finite import diverged
 from lore_cli.train.quiet import hush
 
-RATES = {"small": 2e-4, "large": 1e-6}
+RATES = {"small": 1e-4, "large": 1e-6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Settings:
 
 
 def default_rate(model: Any) -> float:
-    """2e-4 under 50M parameters, else 1e-6."""
+    """1e-4 under 50M parameters, else 1e-6."""
     return RATES["small" if is_small(model) else "large"]
 
 
