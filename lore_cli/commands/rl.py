@@ -111,7 +111,7 @@ def _selected(pair: Pair, verdict: Verdict, least: float, most: float) -> Outcom
 @click.option("--generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt.")
 @click.option("--prompts-per-step", type=click.IntRange(min=1), default=8, help="Prompts in one update.")
 @click.option("--temperature", type=click.FloatRange(min=0.01), default=1.0, help="Temperature of the draws.")
-@click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 2e-4 for models under 50M parameters.")
+@click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 1e-4 for models under 50M parameters.")
 @click.option("--kl", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
 @click.option("--clip", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
 @click.option("--loss", type=click.Choice(["dapo", "grpo", "dr_grpo", "bnpo"]), default="dapo", help="Loss, by TRL's name.")
