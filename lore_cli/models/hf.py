@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from lore_cli.errors import BadInput, Missing
 from lore_cli.models import Cut, directory_hash
@@ -115,7 +116,7 @@ def open_hf(path: str, *, chat: bool) -> HuggingFaceModel:
         model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16 if on_gpu else torch.float32)
     except OSError as error:
         raise Missing(f"model {path}: {str(error).splitlines()[0]}", hint="give a local model directory, or a hub id that this machine can reach") from error
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"not a loadable causal language model: {str(error).splitlines()[0]}", where=path, hint="is the directory complete? train or download it again") from error
     if not on_gpu and sum(weight.numel() for weight in model.parameters()) < 50_000_000:
         model.set_attn_implementation("eager")  # 1.2 to 1.6 times the speed of SDPA on short rows on a CPU

@@ -16,8 +16,6 @@ draws only where the model's generation_config.json says `do_sample`, ignores `n
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,26 +28,16 @@ import stamina
 import stamina.instrumentation
 
 from lore_cli.errors import Missing, UsageError
-from lore_cli.models import Cut, draw_seed
+from lore_cli.models import Cut, completions, draw_seed
+from lore_cli.models.completions import LIKELIEST, RequestFailed, Step, choice_of, first_line, message_of, retry_after_s
 
 _BUSY = (408, 425, 429, 500, 502, 503, 504, 529)
 _CONNECT_S = 10.0
 _LONGEST_WAIT_S = 8.0  # between attempts, where the server names no time
 _LONGEST_ASKED_WAIT_S = 120.0  # a server that asks for more than this is given up for that prompt
-_LIKELIEST = 20  # next tokens whose log-probability is asked for: the most that servers allow by default
-_PIECES = 4  # tokens that a label may be made of
-_SHOWN = 200  # characters of a server's own message
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-
-class RequestFailed(Exception):
-    """One request that brought no usable reply. again: whether asking again may help, or after how many seconds. unreachable: nobody answered."""
-
-    def __init__(self, message: str, *, again: bool | float = False, unreachable: bool = False, status: int = 0) -> None:
-        super().__init__(message)
-        self.again, self.unreachable, self.status = again, unreachable, status
 
 
 @dataclass
@@ -65,7 +53,8 @@ class HttpModel:
     attempts: int = 5
     first_wait_s: float = 0.5
     _down: bool = field(default=True, repr=False)  # until the first reply one attempt is enough to say that nobody is there
-    _tells: bool = field(default=False, repr=False)  # log-probabilities have been given once: a refusal is then about that one prompt
+    _tells: bool = field(default=False, repr=False)  # log-probabilities have been told once: a refusal is then about that one prompt
+    _written: dict[str, list[Step]] = field(default_factory=dict, repr=False)  # prompt → tokens of the greedy replies given last, where the server tells
 
     def generate(
         self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
@@ -75,25 +64,32 @@ class HttpModel:
         settings: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature}
         if temperature > 0:
             settings["top_p"] = 1.0
+        elif self._tells:
+            settings |= self._logprobs
+            self._written.clear()
         bodies = []
         for prompt in prompts:
             for draw in range(drawn):
                 seeded = {"seed": draw_seed(seed, draw, prompt)} if temperature > 0 else {}
                 bodies.append(self._asked(prompt) | settings | seeded)
-        replies = self._run(self._reply, bodies)
+        replies = self._run(self._reply, list(zip((prompt for prompt in prompts for _ in range(drawn)), bodies, strict=True)))
         return [replies[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
 
     def label_probabilities(
         self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None
     ) -> list[list[float] | Exception]:
-        """See `TextModel`. Read from the log-probabilities of the 20 likeliest next tokens; a label that is not among them counts as 0.
+        """See `TextModel`. Read from the log-probabilities of the 20 likeliest tokens where the label stands; a label that is not among them counts as 0.
 
-        A chat model must let a begun reply be continued (`continue_final_message`, as vLLM does). Raises `Missing` when the server does neither.
+        `begun` must be what the model itself writes: the place is looked up in its greedy reply, because a server that is sent a begun reply as
+        text cuts it into other tokens than the model wrote. Once asked for, log-probabilities come with every greedy reply, so that a reply is not
+        asked for twice. Raises `Missing` when the server tells none.
         """
         starts = begun if begun is not None else [""] * len(prompts)
 
-        async def job(client: httpx.AsyncClient, pair: tuple[str, str]) -> list[float]:
-            return await self._label_row(client, *pair, labels)
+        async def job(client: httpx.AsyncClient, asked: tuple[str, str]) -> list[float]:
+            prompt, start = asked
+            written = self._written.get(prompt) or await self._next_tokens(client, prompt, max(len((start + label).encode()) for label in labels))
+            return completions.label_row(written, start, labels)
 
         return self._run(job, list(zip(prompts, starts, strict=True)))
 
@@ -105,14 +101,13 @@ class HttpModel:
         name = PurePosixPath(self.name).name if self.name.startswith("/") else self.name
         return {"model": f"served:{name}", "chat": str(self.chat)}
 
-    def _asked(self, prompt: str, begun: str = "") -> dict[str, Any]:
-        if not self.chat:
-            return {"model": self.name, "prompt": prompt + begun}
-        messages = [{"role": "user", "content": prompt}]
-        if not begun:
-            return {"model": self.name, "messages": messages}
-        continued = {"add_generation_prompt": False, "continue_final_message": True}
-        return {"model": self.name, "messages": [*messages, {"role": "assistant", "content": begun}], **continued}
+    def _asked(self, prompt: str) -> dict[str, Any]:
+        asked = {"messages": [{"role": "user", "content": prompt}]} if self.chat else {"prompt": prompt}
+        return {"model": self.name, **asked}
+
+    @property
+    def _logprobs(self) -> dict[str, Any]:
+        return {"logprobs": True, "top_logprobs": LIKELIEST} if self.chat else {"logprobs": LIKELIEST}
 
     @property
     def _path(self) -> str:
@@ -141,60 +136,41 @@ class HttpModel:
         limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         return httpx.AsyncClient(headers=headers, limits=limits, timeout=httpx.Timeout(None, connect=_CONNECT_S))
 
-    async def _reply(self, client: httpx.AsyncClient, body: dict[str, Any]) -> str:
-        choice = _choice(await self.request(client, "POST", self._path, body))
+    async def _reply(self, client: httpx.AsyncClient, asked: tuple[str, dict[str, Any]]) -> str:
+        prompt, body = asked
+        choice = choice_of(await self.request(client, "POST", self._path, body))
         text = (choice.get("message") or {}).get("content") if self.chat else choice.get("text")
         ending = choice.get("finish_reason")
         if ending == "length":
             raise Cut(text if isinstance(text, str) else "", body["max_tokens"])
         if not isinstance(text, str) or ending in ("content_filter", "tool_calls"):
             raise RequestFailed(f"the server gave no text (finish_reason {ending!r})")
+        if "logprobs" in body:
+            self._written[prompt] = completions.steps(choice.get("logprobs"), self.chat)
         return text
 
-    async def _label_row(self, client: httpx.AsyncClient, prompt: str, begun: str, labels: Sequence[str]) -> list[float]:
-        """Labels that begin with the same token (" L", then "1") are followed token by token."""
-        rest = list(labels)
-        for _ in range(_PIECES):
-            likely = await self._next_tokens(client, prompt, begun)
-            top = max((likely[label] for label in rest if label in likely), default=None)
-            if top is not None:
-                weights = [math.exp(likely[label] - top) if label in likely else 0.0 for label in rest]
-                return [weight / sum(weights) for weight in weights]
-            shared = [token for token in likely if token and all(label.startswith(token) for label in rest)]
-            if not shared:
-                break
-            step = max(shared, key=likely.__getitem__)
-            begun, rest = begun + step, [label.removeprefix(step) for label in rest]
-        raise RequestFailed(f"none of {', '.join(label.strip() for label in labels)} is among the {_LIKELIEST} likeliest next tokens")
-
-    async def _next_tokens(self, client: httpx.AsyncClient, prompt: str, begun: str) -> dict[str, float]:
-        """Log-probabilities of the likeliest next tokens. Raises `Missing` when the server does not give them."""
-        asked = {"logprobs": True, "top_logprobs": _LIKELIEST} if self.chat else {"logprobs": _LIKELIEST}
-        body = self._asked(prompt, begun) | {"max_tokens": 1, "temperature": 0.0} | asked
-        hint = "--soft needs log-probabilities after a begun reply: vllm serve gives them, and so do hf: and vllm: judges"
+    async def _next_tokens(self, client: httpx.AsyncClient, prompt: str, longest: int) -> list[Step]:
+        """The tokens of the greedy reply. Raises `Missing` when the server does not tell their log-probabilities."""
+        hint = "--soft needs log-probabilities: vllm serve tells them, and so do hf: and vllm: judges"
         try:
-            told = _choice(await self.request(client, "POST", self._path, body)).get("logprobs")
+            choice = choice_of(await self.request(client, "POST", self._path, self._asked(prompt) | {"max_tokens": longest, "temperature": 0.0} | self._logprobs))
         except RequestFailed as error:
             if error.status in (400, 404, 422, 501) and not self._tells:
                 raise Missing(f"{self.base} does not tell the log-probabilities of '{self.name}': {error}", hint=hint) from error
             raise
-        try:
-            if self.chat:
-                likely = {entry["token"]: float(entry["logprob"]) for entry in told["content"][0]["top_logprobs"]}
-            else:
-                likely = {token: float(value) for token, value in told["top_logprobs"][0].items()}
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            likely = {}
-        if not likely:
-            raise Missing(f"{self.base} gives no log-probabilities for '{self.name}'", hint=hint)
+        written = completions.steps(choice.get("logprobs"), self.chat)
+        if not written and self._tells:
+            raise RequestFailed("the server told no log-probabilities")
+        if not written:
+            raise Missing(f"{self.base} tells no log-probabilities for '{self.name}'", hint=hint)
         self._tells = True
-        return likely
+        return written
 
-    async def request(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def request(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None, *, attempts: int | None = None) -> Any:
         """The JSON of a successful reply. Raises `RequestFailed` when the attempts are used up or asking again cannot help."""
         wait = {"wait_initial": self.first_wait_s, "wait_jitter": self.first_wait_s, "wait_max": _LONGEST_WAIT_S}
         try:
-            async for attempt in stamina.retry_context(on=self._again, attempts=self.attempts, timeout=None, **wait):
+            async for attempt in stamina.retry_context(on=self._again, attempts=attempts or self.attempts, timeout=None, **wait):
                 with attempt:
                     return self._read(await self._send(client, method, path, body))
         except RequestFailed as error:
@@ -211,11 +187,11 @@ class HttpModel:
         except httpx.ConnectTimeout:
             raise RequestFailed(f"no connection within {_CONNECT_S:g} s", again=True, unreachable=True) from None
         except httpx.ConnectError as error:
-            raise RequestFailed(f"no connection: {_first_line(error)}", again=True, unreachable=True) from None
+            raise RequestFailed(f"no connection: {first_line(error)}", again=True, unreachable=True) from None
         except httpx.TransportError as error:
-            raise RequestFailed(f"the connection broke: {_first_line(error)}", again=True) from None
+            raise RequestFailed(f"the connection broke: {first_line(error)}", again=True) from None
         except httpx.HTTPError as error:
-            raise RequestFailed(f"the reply cannot be read: {_first_line(error)}") from None
+            raise RequestFailed(f"the reply cannot be read: {first_line(error)}") from None
         self._down = False
         return reply
 
@@ -241,44 +217,8 @@ class HttpModel:
             again = wait if wait <= _LONGEST_ASKED_WAIT_S else False
             if again is False:
                 raise RequestFailed(f"HTTP {status}: asks to come back in {wait:.0f} s", status=status)
-        reason = f"redirects to {reply.headers.get('location')}" if reply.is_redirect else self._message(document) or reply.reason_phrase or kind
+        reason = f"redirects to {reply.headers.get('location')}" if reply.is_redirect else message_of(document, self.api_key) or reply.reason_phrase or kind
         raise RequestFailed(f"HTTP {status}: {reason}", again=again, status=status)
-
-    def _message(self, document: Any) -> str:
-        """What an error's JSON says, on one line, without the key should the server repeat it."""
-        found = document.get("error", document.get("detail", document.get("message"))) if isinstance(document, dict) else None
-        text = " ".join(str(found.get("message", found) if isinstance(found, dict) else found or "").split())
-        return (text.replace(self.api_key, "[key]") if self.api_key else text)[:_SHOWN]
-
-
-def _choice(document: Any) -> dict[str, Any]:
-    try:
-        choice = document["choices"][0]
-    except (IndexError, KeyError, TypeError):
-        choice = None
-    if not isinstance(choice, dict):
-        raise RequestFailed("JSON, but not a completion: it holds no choices")
-    return choice
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def retry_after_s(header: str, now: float) -> float | None:
-    """Seconds that a `Retry-After` header asks for, as a number or a date; None when it says neither.
-
-    >>> retry_after_s("2", 0.0), retry_after_s("Thu, 01 Jan 1970 00:00:30 GMT", 10.0), retry_after_s("soon", 0.0)
-    (2.0, 20.0, None)
-    """
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - now
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def open_http(uri: str, *, api_key: str | None = None, timeout_s: float = 60.0, concurrency: int = 8, chat: bool = True) -> HttpModel:
@@ -320,21 +260,21 @@ async def _verify(model: HttpModel) -> HttpModel:
             try:
                 await model.request(client, "POST", model._path, model._asked("1 + 1 =") | {"max_tokens": 1, "temperature": 0.0})
             except RequestFailed as error:
-                has = f"it lists {', '.join(listed)}" if listed else "see what it serves, and by which name"
+                has = f"it lists {', '.join(listed)}" if listed else "does the address end where chat/completions begins (mostly /v1), and is that the model's name?"
                 raise Missing(f"{model.base} does not answer for '{model.name}': {error}", hint=has) from error
     return model
 
 
 async def _listed(model: HttpModel, client: httpx.AsyncClient) -> list[str]:
-    """The names a server lists; none where it keeps no list."""
+    """The names a server lists; none where it has no list to give, which says nothing of what it serves [`transformers serve` lists its download cache]."""
     try:
-        document = await model.request(client, "GET", "models")
+        document = await model.request(client, "GET", "models", attempts=1)
         return [str(entry["id"]) for entry in document["data"]]
     except RequestFailed as error:
-        if error.status in (404, 405, 501):
-            return []
         if error.status in (401, 403):
             raise Missing(f"{model.base} refuses: {error}", hint="give the key by --api-key-file or LORE_API_KEY") from error
-        raise Missing(f"{model.base}: {error}", hint="is the server running, and does the address end where its models/ begins (mostly /v1)?") from error
-    except (KeyError, TypeError) as error:
-        raise Missing(f"{model.base}/models is not an OpenAI-compatible list of models", hint="does the address end where its models/ begins (mostly /v1)?") from error
+        if error.status == 0:
+            raise Missing(f"{model.base}: {error}", hint="is the server running, and is this its address?") from error
+        return []
+    except (KeyError, TypeError):
+        return []

@@ -1,0 +1,209 @@
+"""A tiny causal language model that was taught eight verdicts by heart, and servers on the loopback; used by the tests of models and language judges."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from lore_cli import answer
+from lore_cli.judges import JudgeSettings, open_judge
+from lore_cli.prompts import pair_prompt
+from lore_cli.records import Pair
+from lore_cli.rulebook import load_rulebook
+from lore_cli.stream import read
+
+ROOT = Path(__file__).resolve().parent.parent
+PAIRS_FILE = ROOT / "examples" / "pairs.jsonl"
+TAUGHT = 8
+CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"  # adds nothing, so that what was learnt by heart is answered in a chat as well
+_QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
+
+
+def pairs(count: int | None = TAUGHT) -> list[Pair]:
+    """The first example pairs; with the default those that the tiny model was taught."""
+    return list(read(Pair, [str(PAIRS_FILE)], limit=count))
+
+
+@functools.cache
+def answers(layout: str = "answer-last") -> dict[str, str]:
+    """short prompt → the expert's answer, of every example pair."""
+    book = load_rulebook()
+    verdicts = open_judge("rulebook:", JudgeSettings(book))(pairs(None))
+    return {pair_prompt(pair, book): answer.render(answer.Answer(v.matches, v.rules, v.grade), layout) for pair, v in zip(pairs(None), verdicts)}
+
+
+@functools.cache
+def taught_model() -> Path:
+    """A directory with a Llama of 100,000 parameters that answers the short prompts of `pairs()` as the expert does; about three seconds."""
+    import torch
+    import transformers
+
+    from lore_cli.train import scratch
+
+    transformers.utils.logging.disable_progress_bar()
+    folder = Path(tempfile.mkdtemp(prefix="lore-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    texts = list(answers().items())[:TAUGHT]
+    tokenizer = scratch.train_tokenizer([part for text in texts for part in text], 700)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=2048,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.normal_(0, weight.shape[1] ** -0.5)
+    _learn_by_heart(model, [(tokenizer(prompt)["input_ids"], tokenizer(reply + scratch.END)["input_ids"]) for prompt, reply in texts])
+    model.generation_config.do_sample = True  # else `transformers serve` draws nothing
+    model.save_pretrained(folder)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _learn_by_heart(model: Any, rows: list[tuple[list[int], list[int]]]) -> None:
+    import torch
+
+    longest = max(len(prompt) + len(reply) for prompt, reply in rows)
+    ids, labels = torch.zeros(len(rows), longest, dtype=torch.long), torch.full((len(rows), longest), -100)
+    for number, (prompt, reply) in enumerate(rows):
+        ids[number, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
+        labels[number, len(prompt) : len(prompt) + len(reply)] = torch.tensor(reply)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    for _ in range(300):
+        loss = model(input_ids=ids, labels=labels).loss
+        if loss.item() < 0.01:
+            return
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    raise AssertionError(f"eight verdicts were not learnt: loss {loss.item():.3f}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def transformers_server(folder: Path) -> Iterator[str]:
+    """`transformers serve` on a directory, in a process of its own. Yields the address that ends in /v1."""
+    port = free_port()
+    code = f"from transformers.cli.serve import Serve; Serve({str(folder)!r}, host='127.0.0.1', port={port}, device='cpu')"
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | _QUIET)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            assert server.poll() is None, "transformers serve ended"
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@dataclass
+class Reply:
+    """What a `LoopbackServer` answers. `body` is sent as JSON unless it is bytes; `length` claims another Content-Length; hang: no answer at all."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    length: int | None = None
+    hang: bool = False
+
+
+class LoopbackServer:
+    """A real HTTP server in this process. `answer(path, body)` gives a `Reply`; `asked` keeps (path, body, headers) of every request."""
+
+    def __init__(self, answer: Callable[[str, dict[str, Any] | None], Reply], port: int = 0) -> None:
+        self.asked: list[tuple[str, dict[str, Any] | None, dict[str, str]]] = []
+        self.in_flight = self.most_in_flight = 0
+        self._answer, self._lock, self._released = answer, threading.Lock(), threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.serve(self)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self.address = f"http://127.0.0.1:{self.port}/v1"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        body = json.loads(handler.rfile.read(int(handler.headers.get("content-length") or 0)) or b"null")
+        with self._lock:
+            self.asked.append((handler.path, body, dict(handler.headers)))
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            reply = self._answer(handler.path, body)
+        finally:
+            with self._lock:
+                self.in_flight -= 1
+        if reply.hang:
+            self._released.wait()
+            handler.close_connection = True
+            return
+        content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        headers = {"content-type": "application/json", **reply.headers}
+        handler.send_response(reply.status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("content-length", str(len(content) if reply.length is None else reply.length))
+        handler.end_headers()
+        handler.wfile.write(content)
+        handler.close_connection = reply.length is not None
+
+    def stop(self) -> None:
+        """Stop listening: from now on a connection is refused."""
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def __enter__(self) -> LoopbackServer:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        with contextlib.suppress(OSError):
+            self.stop()
+
+
+def models(*names: str) -> Reply:
+    """A list of models."""
+    return Reply({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+
+def text(content: str, ending: str = "stop") -> Reply:
+    """A reply for both endpoints."""
+    return Reply({"choices": [{"index": 0, "finish_reason": ending, "text": content, "message": {"role": "assistant", "content": content}}]})
