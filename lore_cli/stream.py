@@ -11,6 +11,7 @@ import datetime
 import decimal
 import hashlib
 import heapq
+import itertools
 import os
 import shutil
 import sys
@@ -32,9 +33,9 @@ from lore_cli.seen import Seen
 
 FORMATS = ("jsonl", "parquet")
 _PARQUET_MAGIC = b"PAR1"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _dumps = orjson.dumps
 _ONE_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-_FILLED = ("id", "query")  # a record that has them may not have them empty
 _BUFFER = 1 << 18  # bytes read and written at once
 
 
@@ -73,19 +74,24 @@ def read(
     Raises `Missing` for no such file.
     """
     seen = Seen() if unique and "id" in kind.__struct_fields__ else None
-    loads, count = orjson.loads, 0
+    named, asked = ("id" in kind.__struct_fields__, "query" in kind.__struct_fields__)
+    parse, loads, count = records.parse, orjson.loads, 0
     for source in sources or ("-",):
         for line, text, row in _rows(source):
             if count == limit:
                 return
             try:
-                record = check(kind, loads(text) if row is None else row)
+                record = parse(kind, loads(text) if row is None else row)
+                if (named and (not record.id or record.id.isspace())) or (asked and (not record.query or record.query.isspace())):  # type: ignore[attr-defined]
+                    _refuse_empty(record)
                 for name in needs:
                     if row_of(record).get(name) is None:
                         raise BadInput("required field is missing", field=name)
                 if seen is not None and not seen.add(record.id):  # type: ignore[attr-defined]
                     raise BadInput(f"duplicate id '{record.id}'", field="id", hint="ids name rows: make them unique")  # type: ignore[attr-defined]
-            except (BadInput, orjson.JSONDecodeError) as error:
+            except (BadInput, msgspec.ValidationError, orjson.JSONDecodeError) as error:
+                if row is None and text.isspace():
+                    continue
                 problem = _place(error, source, line)
                 if rejects is not None:
                     rejects.add(problem, text.rstrip(b"\r\n") if row is None else orjson.dumps(row, default=str))
@@ -101,40 +107,48 @@ def check(kind: type[AnyRecord], row: Any) -> AnyRecord:
     try:
         record = records.parse(kind, row)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        field = path.strip("`").lstrip(".")
-        if "missing required field" in reason:
-            name = reason.rpartition(" ")[2].strip("`")
-            field, reason = f"{field}.{name}".lstrip("."), "required field is missing"
-        elif "Invalid enum value" in reason:
-            allowed = records.GRADES if field == "grade" else records.STATES if field.endswith("state") else records.SOURCES
-            reason = f"{reason.replace('Invalid enum value', 'found')}; allowed: {', '.join(allowed)}"
-        hint = "ids are strings: quote them" if field.endswith("id") and "`int`" in reason else ""
-        raise BadInput(reason.replace("`", "").replace("Expected", "expected"), field=field, hint=hint) from None
-    for field in _FILLED:
-        text = getattr(record, field, "-")
-        if not text or text.isspace():
-            raise BadInput("is empty; a non-empty text is needed", field=field)
+        raise _told(error) from None
+    _refuse_empty(record)
     return record
+
+
+def _refuse_empty(record: Record) -> None:
+    for field in ("id", "query"):
+        if field in record.__struct_fields__ and not getattr(record, field).strip():
+            raise BadInput("is empty; a non-empty text is needed", field=field)
+
+
+def _told(error: msgspec.ValidationError) -> BadInput:
+    """What msgspec found, in our words and with the field in front."""
+    reason, _, path = str(error).partition(" - at `$")
+    field = path.strip("`").lstrip(".")
+    if "missing required field" in reason:
+        name = reason.rpartition(" ")[2].strip("`")
+        field, reason = f"{field}.{name}".lstrip("."), "required field is missing"
+    elif "Invalid enum value" in reason:
+        allowed = records.GRADES if field == "grade" else records.STATES if field.endswith("state") else records.SOURCES
+        reason = f"{reason.replace('Invalid enum value', 'found')}; allowed: {', '.join(allowed)}"
+    hint = "ids are strings: quote them" if field.endswith("id") and "`int`" in reason else ""
+    return BadInput(reason.replace("`", "").replace("Expected", "expected"), field=field, hint=hint)
 
 
 def _place(error: Exception, source: str, line: int) -> BadInput:
     name = "<stdin>" if source == "-" else source
+    if isinstance(error, msgspec.ValidationError):
+        error = _told(error)
     if isinstance(error, BadInput):
         return BadInput(error.reason, where=name, line=line, field=error.field, hint=error.hint or "mend the row, or pass --on-bad skip --rejects FILE")
     return BadInput(f"not valid JSON: {error}", where=name, line=line, hint="mend the row, or pass --on-bad skip --rejects FILE")
 
 
 def _rows(source: str) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
-    """(line number, raw line, None) of a JSONL source, or (row number, b'', row) of a Parquet one."""
+    """(line number, raw line, None) of a JSONL source, blank lines among them, or (row number, b'', row) of a Parquet one."""
     with _open_binary(source) as file:
         head = file.peek(4)[:4]
         if head != _PARQUET_MAGIC:
-            for number, line in enumerate(file, 1):
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if not line.isspace():
-                    yield number, line, None
+            if head.startswith(_BYTE_ORDER_MARK):
+                file.read(len(_BYTE_ORDER_MARK))
+            yield from zip(itertools.count(1), file, itertools.repeat(None))
             return
         if source != "-":
             yield from _parquet_rows(source, source)
@@ -215,7 +229,7 @@ class Writer:
         self._write, self._parquet, self.count = file.write, parquet, 0
 
     def write(self, row: Record | dict[str, Any]) -> None:
-        plain = row if type(row) is dict else row_of(row)  # type: ignore[arg-type]
+        plain: Any = row if type(row) is dict else row.__dict__.get("raw") or row_of(row)  # type: ignore[arg-type]  # a call saved for each row
         if self._parquet:
             plain = _to_parquet(plain)
         try:

@@ -13,8 +13,11 @@ from lore_cli import seen as module
 from lore_cli.seen import Seen
 
 
-def like_a_set(texts: list[str], first: int = 1000) -> None:
-    seen, known = Seen(first), set()
+SMALL = {"_TABLE_BITS": 4, "_SHIFT": 60, "_BLOCK": 3}
+
+
+def like_a_set(texts: list[str], recent: int = 1000) -> None:
+    seen, known = Seen(recent), set()
     for text in texts:
         assert seen.add(text) == (text not in known), text
         known.add(text)
@@ -22,8 +25,8 @@ def like_a_set(texts: list[str], first: int = 1000) -> None:
 
 @pytest.fixture
 def small(monkeypatch):
-    """Blocks, chains and table so small that a few ids go through all of them."""
-    for name, value in (("_TABLE", 16), ("_CHAINS", 4), ("_RUN_BLOCK", 3), ("_CHAIN_BLOCK", 2)):
+    """Blocks and table so small that a few ids go through all of them."""
+    for name, value in SMALL.items():
         monkeypatch.setattr(module, name, value)
 
 
@@ -40,9 +43,9 @@ def test_it_answers_as_a_set_does(texts: list[str]):
 @given(some.data())
 def test_it_answers_as_a_set_does_when_everything_goes_to_the_file(data):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("_TABLE", 16), ("_CHAINS", 4), ("_RUN_BLOCK", 3), ("_CHAIN_BLOCK", 2)):
+        for name, value in SMALL.items():
             patch.setattr(module, name, value)
-        like_a_set(data.draw(some.lists(TEXTS, max_size=60)), first=2)
+        like_a_set(data.draw(some.lists(TEXTS, max_size=60)), recent=2)
 
 
 ORDERS = {
@@ -58,7 +61,7 @@ ORDERS = {
 @pytest.mark.parametrize("repeats", [0, 1, 997, 19_999])
 def test_a_repeated_id_is_found_in_any_order_and_no_other(order: str, repeats: int, small):
     ids = ORDERS[order]([str(number) for number in range(1000)])
-    seen = Seen(first=50)
+    seen = Seen(recent=50)
     assert all(seen.add(text) for text in ids)
     assert not seen.add(str(repeats % 1000)) and not any(seen.add(text) for text in ids[::37]) and seen.add("1000")
 
@@ -66,7 +69,7 @@ def test_a_repeated_id_is_found_in_any_order_and_no_other(order: str, repeats: i
 def test_many_ids_of_no_order_at_real_sizes():
     draw = random.Random(3)
     ids = [str(uuid.UUID(int=draw.getrandbits(128))) for _ in range(60_000)]
-    seen = Seen(first=1000)
+    seen = Seen(recent=1000)
     assert all(seen.add(text) for text in ids)
     assert not any(seen.add(text) for text in ids[::100])
     assert seen.add("another")
