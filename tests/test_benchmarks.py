@@ -1,0 +1,55 @@
+"""The benchmarks compare like with like, and write nothing but their own section."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmarks():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def test_both_loops_write_the_same_bytes(tmp_path: Path):
+    import stream as benchmark
+
+    source, one, other = (str(tmp_path / name) for name in ("source", "one", "other"))
+    for shuffled in (False, True):
+        rows = list(benchmark.pairs(500, shuffled))
+        Path(source).write_bytes(b"".join(rows))
+        benchmark.bare(source, one)
+        benchmark.lore(source, other)
+        assert Path(one).read_bytes() == Path(other).read_bytes() == b"".join(rows)
+        assert len({line[:20] for line in rows}) == 500
+
+
+def test_memory_is_measured_in_the_child():
+    import stream as benchmark
+
+    ballast = bytearray(b"x" * (300 << 20))  # the parent's own memory must not count
+    assert 5 < benchmark.peak(2_000, False) < 200 < len(ballast) >> 20
+
+
+def test_a_section_replaces_itself_and_nothing_else():
+    from shared.sections import HEAD, placed
+
+    one, two, other = ("<!-- benchmark: a -->\none\n<!-- end -->", "<!-- benchmark: a -->\ntwo\n<!-- end -->", "<!-- benchmark: b -->\nb\n<!-- end -->")
+    text = placed(placed(HEAD, "a", one), "b", other) + "\nBy hand.\n"
+    assert placed(text, "a", two) == text.replace("one", "two")
+    assert placed(placed(text, "a", two), "a", one) == text
+    with pytest.raises(Exception, match="no end marker"):
+        placed("<!-- benchmark: a -->\n", "a", one)
+
+
+@pytest.mark.parametrize("name", ["stream", "startup"])
+def test_each_benchmark_explains_itself(name: str):
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout and "--write" in done.stdout
