@@ -44,7 +44,7 @@ def main() -> None:
     least = statistics.median(times["python -c 'import click'"])
     rows = [[f"`{name}`", f"{statistics.median(spent):.0f}", f"{min(spent):.0f}", f"{statistics.median(spent) / least:.2f}"] for name, spent in times.items()]
     table = sections.markdown(["process", "median ms", "fastest ms", "ratio"], rows)
-    sections.publish("startup", "Start of the commands", "python benchmarks/startup.py", f"{table}\n\nGoal: about {GOAL_MS} ms.", where, given.write)
+    sections.publish("startup", "Start of the commands", "python benchmarks/startup.py" + f" --rounds {given.rounds}" * (given.rounds != 20), f"{table}\n\nGoal: about {GOAL_MS} ms.", where, given.write)
 
 
 if __name__ == "__main__":
