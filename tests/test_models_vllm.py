@@ -38,9 +38,9 @@ def test_the_launcher_writes_verdicts_and_nothing_else():
 
 
 def test_what_is_no_model_is_missing(tmp_path):
-    with pytest.raises(Missing, match="no config.json there"):
+    with pytest.raises(Missing, match="holds no config.json"):
         open_vllm(str(tmp_path), chat=False)
-    with pytest.raises(Missing, match="no config.json there"):
+    with pytest.raises(Missing, match="no such directory"):
         open_vllm("/nowhere/at/all", chat=False)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from lore_cli.errors import Missing
+
 _WHOLE_BYTES = 64 << 20
 _SAMPLED_BLOCK, _SAMPLED_BLOCKS = 1 << 20, 16
 
@@ -55,6 +57,14 @@ class TextModel(Protocol):
 def draw_seed(seed: int, draw: int, prompt: str) -> int:
     """The seed of one draw, 31 bits: the same whichever prompts are asked with it, and unrelated between draws, prompts and seeds."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{draw}\0{prompt}".encode("utf-8", "surrogatepass"), digest_size=4).digest()) >> 1
+
+
+def refuse_no_model(path: str) -> None:
+    """Raise `Missing` for a path that leads to no model directory, before an engine takes it for a hub id."""
+    folder = Path(path)
+    if (folder.is_absolute() or path.startswith(".") or path.endswith("/") or folder.exists()) and not (folder / "config.json").is_file():
+        found = "holds no config.json" if folder.is_dir() else "no such directory"
+        raise Missing(f"model {path}: {found}", hint="give a local model directory, or a hub id that this machine can reach")
 
 
 def directory_hash(folder: Path) -> str:

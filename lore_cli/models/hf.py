@@ -15,7 +15,7 @@ import transformers
 from safetensors import SafetensorError
 
 from lore_cli.errors import BadInput, Missing
-from lore_cli.models import Cut, directory_hash
+from lore_cli.models import Cut, directory_hash, refuse_no_model
 
 _CACHE_BYTES = 256 << 20  # of KV cache in one batch on a CPU; on a GPU a third of the memory that is free
 
@@ -108,6 +108,7 @@ class HuggingFaceModel:
 
 def open_hf(path: str, *, chat: bool) -> HuggingFaceModel:
     """Load a local directory or hub id. `chat` holds where the tokenizer has a template. Raises `Missing` when it is not there, `BadInput` when it is no causal LM."""
+    refuse_no_model(path)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     on_gpu = torch.cuda.is_available()

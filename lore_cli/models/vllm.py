@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lore_cli.errors import BadInput, Missing, require
-from lore_cli.models import Cut, directory_hash, draw_seed
+from lore_cli.models import Cut, directory_hash, draw_seed, refuse_no_model
 
 
 _CPU_MEMORY = 0.4  # of the machine's: vLLM's own 0.92 is for a GPU that nobody else uses
@@ -143,6 +143,8 @@ def open_vllm(path: str, *, chat: bool) -> VllmModel:
 
     Raises `Missing` when the package or the model is not there, `BadInput` when vLLM cannot run the model; the engine's own words are on standard error.
     """
+    refuse_no_model(path)
+    folder = Path(path)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"  # it would log on standard output, at exit as well
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -151,9 +153,6 @@ def open_vllm(path: str, *, chat: bool) -> VllmModel:
         torch = require("torch", "vllm")
         options: dict[str, Any] = {"dtype": "bfloat16"} if torch.cuda.is_available() else {"dtype": "float32", "gpu_memory_utilization": _CPU_MEMORY}
         options |= {"seed": 0, "enable_prefix_caching": True, "logprobs_mode": "processed_logprobs"}
-        folder = Path(path)
-        if (folder.is_absolute() or folder.exists()) and not (folder / "config.json").is_file():
-            raise Missing(f"model {path}: no config.json there", hint="give a local model directory, or a hub id that this machine can reach")
         try:
             engine = vllm.LLM(model=path, **options)
         except OSError as error:
