@@ -1,12 +1,12 @@
-# About half an hour on two cores: where the learning has to show.
+# Under half an hour on two cores: where the learning has to show.
 MARKET ?= --items 8000 --queries 9000
 BENCH ?= --general 600 --hard 400 --visual 300
 BASE ?= $(if $(MODEL),--model $(MODEL),--from-scratch tiny)
-SFT_LABEL ?= --max-steps 1500
-SFT ?= --max-steps 5000
-RL_SELECT ?= --sample 3000 --samples 8 --max-new-tokens 96
-RL ?= --max-steps 250 --prompts-per-step 16 --max-new-tokens 96
+SFT_LABEL ?= --max-steps 900
+SFT ?= --max-steps 3000
+RL_SELECT ?= --sample 2500 --samples 8 --max-new-tokens 96
+RL ?= --max-steps 120 --prompts-per-step 16 --max-new-tokens 96
 SAMPLES ?= --samples 8 --max-new-tokens 96
-DISTILL_LABEL ?= --sample 12000 --max-new-tokens 96
+DISTILL_LABEL ?= --sample 6000 --max-new-tokens 96
 DISTILL ?= --from-scratch tiny --epochs 8
 PLAN ?= --head-traffic 0.5 --tail-traffic 0.1
