@@ -19,7 +19,7 @@ from lore_cli import modelcard
 from lore_cli.answer import render
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.models import directory_hash
-from lore_cli.records import GRADES, parse
+from lore_cli.records import GRADES
 from lore_cli.train import rewards
 
 QUICK = ("--prompts-per-step", 4, "--generations", 4, "--max-new-tokens", 8)

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lore_cli import modelcard
+from lore_cli.commands.sft import prompt_of
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.models import directory_hash
-from lore_cli.records import Pair, parse
+from lore_cli.prompts import pair_prompt
+from lore_cli.records import Pair, Trace, parse
 from lore_cli.train import common, scratch, sft
 
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
@@ -133,6 +135,19 @@ def test_mixed_layouts_are_refused_before_any_work(tmp_path):
     rows = toys.write(tmp_path / "rows.jsonl", [toys.traces(2)[0], toys.traces(2, "answer-first")[1]])
     done = lore("lore-sft", rows, *SCRATCH, "-o", tmp_path / "model")
     assert done.code == 2 and "answer-first, answer-last" in done.err and names(tmp_path) == {"rows.jsonl"}
+
+
+def test_a_prompt_that_no_judge_would_ask_is_refused_before_any_work(tmp_path):
+    first, second = toys.traces(2)
+    rows = toys.write(tmp_path / "rows.jsonl", [first, {**second, "prompt": "Is it right?\n"}])
+    done = lore("lore-sft", rows, *SCRATCH, "-o", tmp_path / "model")
+    assert done.code == 3 and f"row '{second['id']}': prompt: " in done.err and names(tmp_path) == {"rows.jsonl"}
+
+
+def test_the_card_names_the_template_that_the_traces_were_made_from(tmp_path):
+    rows = [parse(Trace, {**row, "prompt": pair_prompt(parse(Trace, row), toys.RULEBOOK, "judge")}) for row in toys.traces(3)]
+    assert prompt_of(rows, toys.RULEBOOK) == "judge"
+    assert prompt_of([parse(Trace, row) for row in toys.traces(3)], toys.RULEBOOK) == "short"
 
 
 # ---------------------------------------------------------------- given models

@@ -13,10 +13,13 @@ from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
+from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import Trace
 
 if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
+
+_TEMPLATES = ("short", "judge")
 
 
 @click.command(context_settings=SETTINGS)
@@ -51,17 +54,16 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
         raise UsageError("--lora adapts a given model; --from-scratch has none to adapt")
     stream.refuse_existing(output, force, directory=True)
     traces = list(inputs.read(Trace))
-    layout = layout_of(traces)
+    layout, prompt = layout_of(traces), prompt_of(traces, rulebook)
     from lore_cli import modelcard
-    from lore_cli.prompts import load_prompt
     from lore_cli.train import sft
 
     with stream.output_directory(output, force=force) as folder:
         summary = sft.train(traces, sft.Settings(base=model, size=from_scratch, seed=run.seed, **options), folder, run.log)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         base = f"scratch:{from_scratch}" if model is None else f"sha256:{directory_hash(Path(model))}" if Path(model).is_dir() else model
-        modelcard.write(folder, layout=layout, prompt="short", stage="sft", base=base, rulebook=rulebook)
-    identity = {"rulebook": rulebook.hash, "base": base, "prompt": f"short:{load_prompt('short').hash}", "layout": layout}
+        modelcard.write(folder, layout=layout, prompt=prompt, stage="sft", base=base, rulebook=rulebook)
+    identity = {"rulebook": rulebook.hash, "base": base, "prompt": f"{prompt}:{load_prompt(prompt).hash}", "layout": layout}
     write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
     run.log.say(", ".join(f"{name} {value:,}" for name, value in summary.items()), **summary)
     if inputs.rejects.count:
@@ -75,8 +77,23 @@ def layout_of(traces: list[Trace]) -> Any:
     if not found:
         raise BadInput("no row has a prompt and a completion: nothing can be learnt", field="completion", hint="make traces with lore-synth")
     if len(found) != 1:
-        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found))}", hint=f"make them with one lore-synth --layout")
+        raise UsageError(f"the traces mix layouts: {', '.join(sorted(found))}", hint="make them with one lore-synth --layout")
     return found.pop()
+
+
+def prompt_of(traces: list[Trace], rulebook: Rulebook) -> str:
+    """The template that the prompts were made from: a judge will ask the model by it. Raises `BadInput` naming a row whose prompt is none of ours under this rulebook."""
+    asked = [trace for trace in traces if trace.prompt is not None]
+    for name in _TEMPLATES:
+        if asked and pair_prompt(asked[0], rulebook, name) == asked[0].prompt:  # type: ignore[arg-type]
+            break
+    else:
+        name = _TEMPLATES[0]
+    odd = next((trace for trace in asked if pair_prompt(trace, rulebook, name) != trace.prompt), None)  # type: ignore[arg-type]
+    if odd is not None:
+        hint = "make the traces again with lore-synth, with one --prompt and this rulebook: a judge asks as the model was taught"
+        raise BadInput(f"is not what the templates {' and '.join(_TEMPLATES)} make of this row", where=f"row '{odd.id}'", field="prompt", hint=hint)
+    return name
 
 
 def _layout(completion: str) -> str:

@@ -60,7 +60,6 @@ def caption(path: Path, rulebook: Rulebook) -> str:
 
 def describe(pixels: np.ndarray, names: tuple[str, ...]) -> tuple[str, str]:
     """(colour name, pattern name) of a picture, float RGB in [0, 1], shape [height, width, 3]."""
-    import numpy as np
 
     lab = to_lab(pixels)
     inside = foreground(pixels, lab)
@@ -234,7 +233,6 @@ def _blobs(tone: np.ndarray, core: np.ndarray) -> tuple[float, float]:
             break
         labels = spread
     edge = core & ~_shift_all(core)
-    spots, lines, fills = 0, 0, []
     rows, columns = np.nonzero(tone)
     order = np.argsort(labels[rows, columns], kind="stable")
     rows, columns = rows[order], columns[order]

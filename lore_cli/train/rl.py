@@ -28,7 +28,8 @@ from lore_cli.records import Pair
 from lore_cli.rulebook import Rulebook
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
-from lore_cli.train.common import Clock, Watch, is_small, load_causal, run
+from lore_cli.models.hf import is_small
+from lore_cli.train.common import Clock, Watch, load_for_training, run
 from lore_cli.train.finite import diverged
 from lore_cli.train.quiet import hush
 
@@ -68,7 +69,7 @@ def train(
     if not graded:
         raise BadInput("no pair has a human grade: there is nothing to align with", hint="give pairs with `grade`, for example from lore-rl select")
     hush()
-    model, tokenizer = load_causal(base)
+    model, tokenizer = load_for_training(base)
     tokenizer.padding_side = "left"
     rate = settings.rate if settings.rate is not None else default_rate(model)
     if len(graded) < settings.prompts_per_step:

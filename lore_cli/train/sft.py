@@ -28,7 +28,7 @@ from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
-from lore_cli.train.common import IGNORED, Clock, Row, Watch, encode, load_causal, pad, run, token_batches, warm_cosine
+from lore_cli.train.common import IGNORED, Clock, Row, Watch, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.optimizer import muon_adamw
 from lore_cli.train.quiet import hush
 
@@ -131,7 +131,7 @@ def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
         return scratch.build_model(tokenizer, size, settings.seed), tokenizer
     if settings.base is None:
         raise UsageError("no model", hint="pass --model DIR, or --from-scratch tiny")
-    model, tokenizer = load_causal(settings.base)
+    model, tokenizer = load_for_training(settings.base)
     if settings.lora:
         import peft
 
