@@ -49,8 +49,9 @@ def label_row(written: Sequence[Step], begun: str, labels: Sequence[str]) -> lis
     Labels that begin with the token which was written (" L", then "1") are followed one token further. A label that is not among the likeliest
     counts as 0. Raises `RequestFailed` when none is, and when the reply does not come to `begun`.
 
-    >>> label_row([("grade:", {}), (" L1", {" L1": -0.1, " L2": -2.4, " R1": -9.0})], "grade:", [" L1", " L2", " L3"])
-    [0.908877038985144, 0.09112296101485601, 0.0]
+    >>> row = label_row([("grade:", {}), (" L1", {" L1": -0.1, " L2": -2.4, " R1": -9.0})], "grade:", [" L1", " L2", " L3"])
+    >>> [round(share, 6) for share in row]
+    [0.908877, 0.091123, 0.0]
     """
     rest = list(labels)
     for token, likely in written[_place(written, begun) :]:
