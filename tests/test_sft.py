@@ -212,6 +212,8 @@ def test_the_clock_ends_a_run_and_the_rate_has_fallen_by_then(rows, tmp_path):
 
 
 def test_ctrl_c_while_training_leaves_nothing(rows, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
+
     def interrupt() -> None:
         while not list(tmp_path.glob(".lore-*")):
             time.sleep(0.02)
@@ -219,7 +221,10 @@ def test_ctrl_c_while_training_leaves_nothing(rows, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    done = lore("lore-sft", rows, *SCRATCH, "--max-steps", 100_000, "-o", tmp_path / "model")
+    try:
+        done = lore("lore-sft", rows, *SCRATCH, "--max-steps", 100_000, "--max-seconds", 120, "-o", tmp_path / "model")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.code == 130 and "interrupted" in done.err and "Traceback" not in done.err and names(tmp_path) == set()
 
 
