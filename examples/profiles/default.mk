@@ -1,4 +1,4 @@
-# Eight minutes on two cores: enough data and steps to see each stage learn. Steps, not seconds: the same seed gives the same numbers.
+# Ten minutes on two cores: enough data and steps to see each stage learn. Steps, not seconds: the same seed gives the same numbers.
 BENCH ?= --general 320 --hard 240 --visual 160
 BASE ?= $(if $(MODEL),--model $(MODEL),--from-scratch tiny)
 SFT_LABEL ?= --max-steps 250

@@ -1,4 +1,4 @@
-# Under half an hour on two cores: where the learning has to show.
+# About forty minutes on two cores: where the learning has to show.
 MARKET ?= --items 8000 --queries 9000
 BENCH ?= --general 600 --hard 400 --visual 300
 BASE ?= $(if $(MODEL),--model $(MODEL),--from-scratch tiny)
