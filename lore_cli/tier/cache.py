@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from lore_cli.errors import EXIT_GATE, BadInput, LoreError, Missing, UsageError, require
+from lore_cli.files import sync_folder
 from lore_cli.judges.cached import Entry, GenerationInfo, Store, open_generation, open_store, read_info
 from lore_cli.stream import write_json_atomic
 
@@ -143,7 +144,7 @@ def publish(folder: Path, build: Path, info: GenerationInfo, keep: int) -> None:
     target = generation_folder(folder, info.number)
     target.parent.mkdir(exist_ok=True)
     os.replace(build, target)
-    _sync(target.parent)
+    sync_folder(target.parent)
     serve(folder, info.number)
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
     for number in generation_numbers(folder)[:-keep]:
@@ -157,7 +158,7 @@ def serve(folder: Path, number: int) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(Path("generations", f"{number:04d}"))
     os.replace(temporary, folder / "current")
-    _sync(folder)
+    sync_folder(folder)
 
 
 def roll_back(folder: Path, to: int | None) -> tuple[int, int]:
@@ -190,11 +191,3 @@ def _numbers(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
