@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from lore_cli.answer import LAYOUTS, Answer, AnswerError, clean_value, implied, item_lines, need_text, one_line, parse, render
@@ -46,7 +46,6 @@ def test_one_layout_is_not_read_as_another(answer: Answer, written, read):
             parse(text, RULEBOOK, read)
 
 
-@settings(max_examples=300)
 @given(ANSWERS, some.data())
 def test_an_edited_reply_is_refused_or_still_means_what_it_says(answer: Answer, data):
     """One character deleted, doubled or replaced: either refused, or what was understood is what stands there."""

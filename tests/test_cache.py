@@ -10,7 +10,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from lore_cli.errors import BadInput, LoreError, Missing, UsageError
@@ -42,7 +42,6 @@ def generation(folder, number: int, entries: int = 3):
     cache.publish(folder, builder.folder, info(number, entries), keep=3)
 
 
-@settings(max_examples=300, deadline=None)
 @given(some.text())
 def test_normalising_twice_changes_nothing(text):
     once = cached.normalise(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from lore_cli.answer import implied, need_text, parse, render
@@ -181,7 +181,6 @@ QUERY_WORDS = some.sampled_from(["navy", "sofa", "not", "without", "for", "under
 TEXTS = some.one_of(some.lists(QUERY_WORDS, min_size=1, max_size=7).map(" ".join), some.text(min_size=1, max_size=25))
 
 
-@settings(max_examples=200)
 @given(TEXTS, TEXTS, some.dictionaries(some.sampled_from(["color", "fits", "type", "size", "x"]), TEXTS, max_size=3), some.none() | TEXTS)
 def test_any_query_and_item_give_an_answer_that_can_be_written_and_read(query: str, title: str, attributes: dict, brand: str | None):
     asked = construct(query, RULEBOOK, GLOSSARY)

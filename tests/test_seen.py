@@ -6,7 +6,7 @@ import random
 import uuid
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from lore_cli import seen as module
@@ -33,13 +33,11 @@ def small(monkeypatch):
 TEXTS = some.one_of(some.text(max_size=4), some.integers(0, 40).map(str), some.sampled_from(["\n", "\\", "\\n", "n", "a\nb", "a", "b", "", "\ud800", "\x00", "a\\nb"]))
 
 
-@settings(max_examples=200)
 @given(some.lists(TEXTS, max_size=60))
 def test_it_answers_as_a_set_does(texts: list[str]):
     like_a_set(texts)
 
 
-@settings(max_examples=200)
 @given(some.data())
 def test_it_answers_as_a_set_does_when_everything_goes_to_the_file(data):
     with pytest.MonkeyPatch.context() as patch:

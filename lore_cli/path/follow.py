@@ -7,6 +7,7 @@ item is silent; every other state names what was found and where.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ from lore_cli.answer import clean_value, need_text
 from lore_cli.path.evidence import TRUST, Found, View, view_of
 from lore_cli.path.knowledge import EMPTY, Glossary, Vocabulary, vocabulary
 from lore_cli.path.measures import measures
-from lore_cli.path.text import GAP, is_number, near, root, tokenise
+from lore_cli.path.text import GAP, amount, is_number, near, root, tokenise
 from lore_cli.records import Item, Match, Need, Source, State
 from lore_cli.rulebook import Rulebook
 from lore_cli.values import compare_quantity
@@ -220,9 +221,9 @@ def _wanted(value: str, known: Vocabulary) -> tuple[tuple[str, float, str], ...]
 def _price(need: Need, item: Item, known: Vocabulary) -> Answer:
     """`under 40` holds up to and including 40, `over 40` from 40 on; negated the reverse. Without a price, or for another form of need: unknown."""
     tokens = tokenise(need.value)
-    number = next((float(word) for word in tokens.words if is_number(word)), None)
+    number = next((amount(word) for word in tokens.words if is_number(word)), math.nan)
     limits = {name: bool(known.words.get(name) and known.words[name].longest(tokens.stems, 0)) for name in ("price_below", "price_above")}
-    if number is None or item.price is None or not any(limits.values()):
+    if math.isnan(number) or item.price is None or not any(limits.values()):
         return _SILENT
     met = item.price <= number if limits["price_below"] else item.price >= number
     text = f"{item.price:g}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lore_cli.path.knowledge import Vocabulary
-from lore_cli.path.text import Tokens, is_number
+from lore_cli.path.text import Tokens, amount, is_number
 
 COUNT = "count"
 
@@ -46,19 +46,12 @@ def measure_at(tokens: Tokens, start: int, vocabulary: Vocabulary) -> Measure | 
     words = tokens.words
     if not is_number(words[start]):
         packed = start + 2 < len(words) and words[start + 1] == "of" and is_number(words[start + 2]) and vocabulary.is_in("pack", tokens.stems[start])
-        return Measure(COUNT, _amount(words[start + 2]), words[start + 2], start, start + 3, tokens.surface(start, start + 3)) if packed else None
+        return Measure(COUNT, amount(words[start + 2]), words[start + 2], start, start + 3, tokens.surface(start, start + 3)) if packed else None
     number, end, kind, factor = words[start], start + 1, "", 1.0
     unit = vocabulary.units.longest(tokens.stems, end) if end < len(words) else None
     if unit and not _preposition(tokens, end):
         end, (kind, factor, _) = end + unit[0], unit[1]
-    return Measure(kind, _amount(number) * factor, number, start, end, tokens.surface(start, end))
-
-
-def _amount(number: str) -> float:
-    try:
-        return float(number)
-    except ValueError:  # `1/0`: a number in form only, equal to nothing
-        return float("nan")
+    return Measure(kind, amount(number) * factor, number, start, end, tokens.surface(start, end))
 
 
 def _preposition(tokens: Tokens, index: int) -> bool:
@@ -74,6 +67,6 @@ def _spread(found: Sequence[Measure], words: Sequence[str]) -> tuple[Measure, ..
     for index in range(len(spread) - 2, -1, -1):
         this, after = spread[index], spread[index + 1]
         if not this.kind and after.kind and after.start == this.end + 1 and words[this.end] in ("x", "×", "by"):
-            factor = after.amount / _amount(after.number) if _amount(after.number) else 1.0
+            factor = after.amount / amount(after.number) if amount(after.number) else 1.0
             spread[index] = Measure(after.kind, this.amount * factor, this.number, this.start, this.end, this.surface)
     return tuple(spread)

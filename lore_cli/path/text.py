@@ -6,6 +6,7 @@ surface forms is also the word segmentation. Numbers are tokens in one spelling:
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,6 +85,14 @@ def number_text(text: str) -> str:
 def is_number(word: str) -> bool:
     """Whether a token is a number."""
     return word[:1].isdigit()
+
+
+def amount(number: str) -> float:
+    """What a number token amounts to; NaN, equal to nothing, for a number in form only (`1/0`)."""
+    try:
+        return float(number)
+    except ValueError:
+        return math.nan
 
 
 def is_han(word: str) -> bool:
