@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,33 @@ class Cut(Exception):
     def __init__(self, text: str, tokens: int) -> None:
         super().__init__(f"cut off after {tokens} tokens (--max-new-tokens allows more)")
         self.text = text
+
+
+class Blind(Exception):
+    """A prompt with a picture was put to a model that reads text only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A prompt about a picture: `text`, and the image file it speaks of. Models that see take it wherever a prompt may stand; others answer `Blind`."""
+
+    text: str
+    image: Path
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a model has been asked so far: requests, and the tokens that went in and came out, as the server or the tokenizer counts them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count one answered request."""
+        self.requests += 1
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
 
 
 class TextModel(Protocol):
