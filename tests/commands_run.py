@@ -15,13 +15,15 @@ from pathlib import Path
 import click
 
 from lore_cli.commands import ending
+from lore_cli.commands.verbs import walk
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS: dict[str, click.Command] = {f"lore-{name}": importlib.import_module(f"lore_cli.commands.{name}").cli for name in ("synth", "sft", "rl", "rair", "distill", "tier")}
 
 
-def verbs(command: click.Command) -> tuple[str, ...]:
-    return tuple(command.commands) if isinstance(command, click.Group) else ()
+def verbs(command: click.Command) -> dict[str, click.Command]:
+    """{as typed: command} of a command's verbs and theirs."""
+    return {" ".join(words): verb for words, verb in walk(command) if words}
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_no_help_loads_a_heavy_package(name):
 import sys, json, contextlib, io
 sys.path.insert(0, {str(ROOT)!r})
 from lore_cli.commands import {name.removeprefix("lore-")} as command
-for words in {[[], *([verb] for verb in verbs(COMMANDS[name]))]!r}:
+for words in {[[], *(verb.split() for verb in verbs(COMMANDS[name]))]!r}:
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         try:
             command.cli.main([*words, "--help"], prog_name={name!r})

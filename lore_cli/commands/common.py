@@ -1,7 +1,7 @@
 """What all six commands share: how they start, which options they take, how they end.
 
 An option group is a decorator that adds options and hands the command one object: `inputs`, `output`, `judging`, `run`.
-`Verbs` is a command of several verbs. How a command ends is in ending.py.
+Commands of several verbs are in verbs.py; how a command ends is in ending.py.
 """
 
 from __future__ import annotations
@@ -19,21 +19,14 @@ import click
 
 from lore_cli import __version__, config, errors, stream
 from lore_cli.commands.ending import entry  # noqa: F401  every command ends by it
+from lore_cli.commands.verbs import SETTINGS, Verbs  # noqa: F401  every command starts by them
 from lore_cli.judges import Judge, JudgeSettings, open_judge
 from lore_cli.ledger import Ledger, Outcome
 from lore_cli.manifest import write_manifest
 from lore_cli.progress import Log
 from lore_cli.records import AnyRecord, Pair, Verdict, row_of
 
-SETTINGS = {"auto_envvar_prefix": "LORE", "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 _NOT_SETTINGS = ("config", "help", "version")
-
-
-class Verbs(click.Group):
-    """A command of several verbs. Each verb reads LORE_SEED, LORE_JUDGE … like a command without verbs."""
-
-    def command(self, *arguments: Any, **options: Any) -> Any:
-        return super().command(*arguments, **{"context_settings": SETTINGS, **options})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from lore_cli import schema
+from lore_cli.commands.verbs import walk
 from lore_cli.files import write_text_atomic
 from lore_cli.judges.tiered import Plan
 from lore_cli.manifest import Manifest
@@ -51,14 +52,11 @@ def command_page(command: click.Command, name: str) -> str:
     return head + "".join(f"\n{'#' * (1 + len(words))} {' '.join(words)} --help\n\n```text\n{text}```\n" for words, text in helps(command, name))
 
 
-def helps(command: click.Command, name: str) -> Iterator[tuple[list[str], str]]:
+def helps(command: click.Command, name: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """(words typed, help text) of a command and its verbs, at a fixed width."""
-    context = click.Context(command, info_name=name, terminal_width=_WIDTH, max_content_width=_WIDTH, show_default=True, help_option_names=["-h", "--help"])
-    yield [name], _plain(command.get_help(context))
-    if isinstance(command, click.Group):
-        for verb, inner in command.commands.items():
-            below = click.Context(inner, info_name=verb, parent=context, terminal_width=_WIDTH, max_content_width=_WIDTH)
-            yield [name, verb], _plain(inner.get_help(below))
+    for words, inner in walk(command, name):
+        context = click.Context(inner, info_name=" ".join(words), terminal_width=_WIDTH, max_content_width=_WIDTH, show_default=True, help_option_names=["-h", "--help"])
+        yield words, _plain(inner.get_help(context))
 
 
 def _plain(text: str) -> str:

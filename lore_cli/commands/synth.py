@@ -13,6 +13,7 @@ from lore_cli import stream
 from lore_cli.commands.common import (
     SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
 )  # fmt: skip
+from lore_cli.commands.verbs import CommandWithVerbs, Verb
 from lore_cli.errors import UsageError
 from lore_cli.images import Relocation
 from lore_cli.ledger import Outcome
@@ -26,11 +27,12 @@ if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take ha
     from lore_cli.synth.teacher import Teacher
 
 LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS and the number of synth.rules.READINGS; a test holds them equal
+VERBS: dict[str, Verb] = {}  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
 _EXPERT_BATCH = 64
 _WINDOW_BATCHES = 4
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=CommandWithVerbs, verbs=VERBS, context_settings=SETTINGS)
 @run_options("synth")
 @input_options
 @output_options
