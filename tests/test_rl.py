@@ -210,6 +210,21 @@ def test_without_kl_no_divergence_is_computed(rows, tmp_path):
     assert "kl" not in toys.read(tmp_path / "rl" / "metrics.jsonl")[0]
 
 
+def test_an_sft_loss_on_traces_stands_beside_the_reward(rows, tmp_path):
+    traces = toys.write(tmp_path / "traces.jsonl", toys.traces(layout="label-only"))
+    done = train(rows, tmp_path / "rl", "--max-steps", 12, "--rate", 1e-3, "--traces", traces, "--sft-weight", 10)
+    assert done.code == 0, done.err
+    losses = [row["sft_loss"] for row in toys.read(tmp_path / "rl" / "metrics.jsonl") if "sft_loss" in row]
+    assert len(losses) == 12 and sum(losses[-3:]) < sum(losses[:3])
+    assert str(traces) in str(orjson.loads((tmp_path / "rl.manifest.json").read_bytes())["inputs"])
+
+
+def test_the_sft_loss_needs_rows_to_learn_from(rows, tmp_path):
+    pairs_only = toys.write(tmp_path / "traces.jsonl", toys.pairs(4))
+    done = train(rows, tmp_path / "rl", "--max-steps", 1, "--traces", pairs_only)
+    assert done.code == 3 and "completion" in done.err and "lore-synth" in done.err and not (tmp_path / "rl").exists()
+
+
 def test_the_clock_ends_a_run(rows, tmp_path):
     assert train(rows, tmp_path / "rl", "--max-seconds", 1).code == 0
     assert 0 < orjson.loads((tmp_path / "rl.manifest.json").read_bytes())["counts"]["steps"] < 1000

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -15,7 +15,9 @@ from lore_cli import errors
 from lore_cli.commands.common import Inputs
 from lore_cli.manifest import sha256_of
 from lore_cli.records import Pair, Verdict, row_of
-from lore_cli.rulebook import Rulebook, load_rulebook
+
+if TYPE_CHECKING:
+    from lore_cli.rulebook import Rulebook
 
 SLICED = ("subset", "criteria")
 
@@ -40,6 +42,8 @@ class Gold:
         """The rulebook that adherence is measured by. Raises `UsageError` when gold and verdicts would both be standard input, `BadInput` for an edited benchmark."""
         if "-" in self.sources and "-" in verdicts:
             raise errors.UsageError("verdicts and --gold cannot both be standard input", hint="give one of them as a file")
+        from lore_cli.rulebook import load_rulebook
+
         book = load_rulebook(rulebook_path(self.rulebook_path, self.sources))
         check_benchmarks(self.sources, book)
         return book

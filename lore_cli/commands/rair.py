@@ -17,7 +17,6 @@ from lore_cli.commands.gold import Gold, check_benchmarks, gold_options, refusin
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict, row_of
-from lore_cli.rulebook import load_rulebook
 
 
 @click.group(cls=Verbs, context_settings=SETTINGS)
@@ -60,6 +59,7 @@ def build(
     from lore_cli.path.knowledge import load_glossary
     from lore_cli.rair import bench
     from lore_cli.rair import build as building
+    from lore_cli.rulebook import load_rulebook
 
     book, glossary = load_rulebook(rulebook), load_glossary(knowledge)
     policy = building.Policy(bench.read_where(where), share, {"general": general, "hard": hard, "visual": visual}, per_query, run.seed)

@@ -115,14 +115,16 @@ def _selected(pair: Pair, verdict: Verdict, least: float, most: float) -> Outcom
 @click.option("--kl", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
 @click.option("--clip", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
 @click.option("--loss", type=click.Choice(["dapo", "grpo", "dr_grpo", "bnpo"]), default="dapo", help="Loss, by TRL's name.")
+@click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
+@click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss.")
 @click.option("--weight", multiple=True, metavar="PART=NUMBER", help="Weight of a reward part (grade, ordinal, format, adherence); repeatable.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
-def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str, weight: tuple[str, ...], **options: Any) -> int:
+def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str, weight: tuple[str, ...], traces: str | None, **options: Any) -> int:
     """GRPO through TRL with verifiable rewards: the human grade, the format, and whether the grade follows from the answer's own matches.
 
-    Reads all pairs into memory. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`.
+    Reads all pairs and traces into memory. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`.
 
     \b
     Example (fine-tunes a throw-away model first):
@@ -138,18 +140,21 @@ def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run
     pairs = list(inputs.read(Pair))
     if not any(pair.grade for pair in pairs):
         raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
+    taught = list(stream.read(Trace, [traces])) if traces else []
     from lore_cli.train import rl
 
     with stream.output_directory(output, force=force) as folder:
         options["max_steps"] = options["max_steps"] or (10_000 if options["max_seconds"] else 200)
         settings = rl.Settings(seed=run.seed, **options)
         base = f"sha256:{directory_hash(Path(model))}"
-        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, weights, settings, folder, run.log)
+        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, weights, settings, folder, run.log, taught)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=base, rulebook=rulebook)
     identity = {"rulebook": rulebook.hash, "weights": weights, "base": base, "prompt": f"{card.prompt}:{card.prompt_hash}", "layout": card.layout}
     write_manifest(
-        output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count}
+        output, command=run.name,
+        inputs=[s for s in (*inputs.sources, *filter(None, [traces])) if s != "-"], settings=run.settings, identity=identity,
+        counts=summary | {"bad_rows": inputs.rejects.count},
     )
     run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
     if inputs.rejects.count:

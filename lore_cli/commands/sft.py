@@ -13,7 +13,6 @@ from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
-from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import Trace
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
     traces = list(inputs.read(Trace))
     layout, prompt = layout_of(traces), prompt_of(traces, rulebook)
     from lore_cli import modelcard
+    from lore_cli.prompts import load_prompt
     from lore_cli.train import sft
 
     with stream.output_directory(output, force=force) as folder:
@@ -83,6 +83,8 @@ def layout_of(traces: list[Trace]) -> Any:
 
 def prompt_of(traces: list[Trace], rulebook: Rulebook) -> str:
     """The template that the prompts were made from: a judge will ask the model by it. Raises `BadInput` naming a row whose prompt is none of ours under this rulebook."""
+    from lore_cli.prompts import pair_prompt
+
     asked = [trace for trace in traces if trace.prompt is not None]
     for name in _TEMPLATES:
         if asked and pair_prompt(asked[0], rulebook, name) == asked[0].prompt:  # type: ignore[arg-type]

@@ -5,13 +5,15 @@ advantages, temperature near 1, clip 0.2, KL 0.02 to the SFT model, rate 1e-6). 
 1. rewards: human grade, format and rule adherence (train/rewards.py);
 2. prompts come from `lore-rl select`, whose band leaves out pairs that are always or never right: their groups have no gradient;
 3. a model of a few million parameters needs a rate some hundred times higher than a large one to move at all;
-4. the run may be ended by the clock, and the learning rate falls with it.
+4. an SFT loss on verified traces may stand beside GRPO's (AFRL adds one against forgetting long-tail rules);
+5. the run may be ended by the clock, and the learning rate falls with it.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,12 @@ from lore_cli.answer import Layout
 from lore_cli.errors import BadInput
 from lore_cli.progress import Log
 from lore_cli.prompts import pair_prompt
-from lore_cli.records import Pair
+from lore_cli.records import Pair, Trace
 from lore_cli.rulebook import Rulebook
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
 from lore_cli.models.hf import is_small
-from lore_cli.train.common import Clock, Watch, load_for_training, run
+from lore_cli.train.common import Clock, Watch, completion_loss, encode, load_for_training, pad, run, token_batches
 from lore_cli.train.finite import diverged
 from lore_cli.train.quiet import hush
 
@@ -38,7 +40,10 @@ RATES = {"small": 1e-4, "large": 1e-6}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size."""
+    """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size.
+
+    sft_weight: of the SFT loss beside GRPO's, where traces are given: a batch of `sft_tokens` padded tokens in each step.
+    """
 
     generations: int = 8
     prompts_per_step: int = 8
@@ -50,6 +55,8 @@ class Settings:
     max_seconds: float | None = None
     max_new_tokens: int = 128
     loss: str = "dapo"
+    sft_weight: float = 0.1
+    sft_tokens: int = 2048
     seed: int = 0
 
 
@@ -59,11 +66,12 @@ def default_rate(model: Any) -> float:
 
 
 def train(
-    pairs: Sequence[Pair], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path, log: Log
+    pairs: Sequence[Pair], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path, log: Log,
+    traces: Sequence[Trace] = (),
 ) -> dict[str, float]:
     """Train from the model in `base`, write the aligned model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
-    Pairs without a human grade are left out; raises `BadInput` when no other is there, and when the numbers of the run cease to be finite. Buffers its prompts.
+    traces: what the SFT loss learns from. Pairs without a human grade are left out; raises `BadInput` when no other is there, and when the numbers of the run cease to be finite. Buffers its prompts.
     """
     graded = [pair for pair in pairs if pair.grade is not None]
     if not graded:
@@ -77,7 +85,9 @@ def train(
         settings = replace(settings, prompts_per_step=len(graded))
     rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "human": pair.grade} for pair in graded])
     clock = Clock(lambda done: 1 - 0.9 * done, settings.max_steps, settings.max_seconds)
-    trainer = GRPOTrainer(
+    trainer = _Trainer(
+        taught=_taught(traces, tokenizer, settings) if traces else None,
+        sft_weight=settings.sft_weight,
         model=model,
         reward_funcs=_reward(rulebook, layout, weights),
         args=_config(settings, rate, folder),
@@ -100,6 +110,33 @@ def train(
     tokenizer.save_pretrained(folder)
     write_bytes_atomic(folder / "metrics.jsonl", _metrics(trainer.state.log_history))
     return summary | _closing(trainer.state.log_history)
+
+
+class _Trainer(GRPOTrainer):
+    """GRPOTrainer with the SFT loss of a batch of verified reasoning beside its own, `sft_weight` times; `sft_loss` is logged."""
+
+    def __init__(self, *, taught: Iterator[dict[str, torch.Tensor]] | None, sft_weight: float, **options: Any) -> None:
+        self._taught, self._sft_weight = taught, sft_weight
+        super().__init__(**options)
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self._taught is None:
+            return loss
+        batch = {name: values.to(loss.device) for name, values in next(self._taught).items()}
+        learnt = completion_loss(model, batch)
+        self._metrics["train"]["sft_loss"].append(learnt.item())
+        return loss + self._sft_weight * learnt
+
+
+def _taught(traces: Sequence[Trace], tokenizer: Any, settings: Settings) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of traces without end, each round shuffled anew. Raises `BadInput` when no trace has prompt and completion."""
+    rows = [(trace.prompt, trace.completion) for trace in traces if trace.prompt and trace.completion]
+    if not rows:
+        raise BadInput("no row has a prompt and a completion for the SFT loss to learn", field="completion", hint="make traces with lore-synth, or leave --traces out")
+    data = encode(tokenizer, [prompt for prompt, _ in rows], [completion for _, completion in rows])
+    rounds = (token_batches([len(row.ids) for row in data], settings.sft_tokens, settings.seed + number) for number in itertools.count())
+    return (pad([data[row] for row in batch], tokenizer.pad_token_id) for batches in rounds for batch in batches)
 
 
 def _reward(rulebook: Rulebook, layout: Layout, weights: Mapping[str, float]) -> Any:

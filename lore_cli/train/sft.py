@@ -20,7 +20,6 @@ import orjson
 import torch
 import transformers
 from datasets import Dataset
-from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
 
 from lore_cli.errors import BadInput, UsageError
@@ -28,7 +27,7 @@ from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
-from lore_cli.train.common import IGNORED, Clock, Row, Watch, encode, load_for_training, pad, run, token_batches, warm_cosine
+from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.optimizer import muon_adamw
 from lore_cli.train.quiet import hush
 
@@ -112,15 +111,9 @@ class _Trainer(SFTTrainer):
         return self.accelerator.prepare(loader)
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        labels = inputs["labels"][:, 1:]
-        if return_outputs or not isinstance(model, transformers.Qwen3ForCausalLM):  # other architectures may treat logits in ways of their own; LoRA and parallel wrap: the whole forward
-            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-            loss = functional.cross_entropy(outputs.logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
-            return (loss, outputs) if return_outputs else loss
-        # rows are padded on the right, so the causal mask alone keeps padding out of every real position
-        hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
-        asked = labels != IGNORED
-        return functional.cross_entropy(model.lm_head(hidden[asked]).float(), labels[asked])
+        if return_outputs:
+            raise ValueError("this trainer is not evaluated on the way")
+        return completion_loss(model, inputs)
 
 
 def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
