@@ -112,11 +112,12 @@ $(R)/cot-sft.manifest.json: $(R)/traces.jsonl
 	$(LORE)sft $< $(BASE) $(SFT) $(RULES) -o $(R)/cot-sft $(COMMON)
 
 # ---------------------------------------------------------------- stage 2: reinforcement learning
-$(R)/rl-pairs.jsonl.manifest.json: $(R)/train.jsonl $(R)/cot-sft.manifest.json $(RULEBOOK)
+# From the traces: a grade that no reasoning explains is a rater's slip, and teaches none.
+$(R)/rl-pairs.jsonl.manifest.json: $(R)/traces.jsonl $(R)/cot-sft.manifest.json $(RULEBOOK)
 	$(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON) $(PARTLY)
 
-$(R)/rl.manifest.json: $(R)/rl-pairs.jsonl
-	$(LORE)rl train $< --model $(R)/cot-sft $(RULES) $(RL) -o $(R)/rl $(COMMON)
+$(R)/rl.manifest.json: $(R)/rl-pairs.jsonl $(R)/traces.jsonl
+	$(LORE)rl train $< --model $(R)/cot-sft --traces $(R)/traces.jsonl $(RULES) $(RL) -o $(R)/rl $(COMMON)
 
 # ---------------------------------------------------------------- stage 3: distillation and tiers
 $(R)/soft.jsonl.manifest.json: $(R)/train.jsonl $(R)/rl.manifest.json
