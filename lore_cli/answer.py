@@ -9,6 +9,7 @@ the grade (`answer-last`), or the grade first and the reasons after it (`answer-
     grade: L3
 
 `parse` is strict: what does not hold to the form is an `AnswerError`, never a guess. `label-only` is the bare grade line.
+`free` is any reasoning text with the grade as its last line: naive chain of thought, whose matches nobody can check.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import Literal
 from lore_cli.records import GRADES, SOURCES, Grade, Item, Match, Need
 from lore_cli.rulebook import Rulebook
 
-Layout = Literal["answer-last", "answer-first", "label-only"]
-LAYOUTS: tuple[Layout, ...] = ("answer-last", "answer-first", "label-only")
+Layout = Literal["answer-last", "answer-first", "label-only", "free"]
+LAYOUTS: tuple[Layout, ...] = ("answer-last", "answer-first", "label-only", "free")
 
 _LINE = re.compile(r"(?P<attribute>[a-z-]+) = (?P<need>[^;\n]+) ; (?:found (?P<found>[^;\n\[\]]+) \[(?P<source>[a-z]+)\]|(?P<silent>not found)) ; (?P<state>[a-z-]+)")
 _RULES = re.compile(r"rules: (none|\S+(?: \S+)*)")
@@ -36,11 +37,12 @@ class AnswerError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply read back: its matches, the rules it cites and its grade."""
+    """A reply read back: its matches, the rules it cites and its grade; of a `free` one the grade and the text before it."""
 
     matches: tuple[Match, ...]
     rules: tuple[str, ...]
     grade: Grade
+    reasoning: str = ""
 
 
 def need_text(need: Need) -> str:
@@ -53,6 +55,8 @@ def render(answer: Answer, layout: Layout = "answer-last") -> str:
     grade = f"{GRADE_CUE} {answer.grade}"
     if layout == "label-only":
         return grade
+    if layout == "free":
+        return f"{answer.reasoning}\n{grade}"
     reasons = [*(_match_line(match) for match in answer.matches), f"rules: {' '.join(answer.rules) or 'none'}"]
     return "\n".join([grade, *reasons] if layout == "answer-first" else [*reasons, grade])
 
@@ -64,6 +68,8 @@ def parse(text: str, rulebook: Rulebook, layout: Layout = "answer-last") -> Answ
         if len(lines) != 1:
             raise AnswerError(f"expected the grade line alone, got {len(lines)} lines")
         return Answer((), (), _grade(lines[0], 1))
+    if layout == "free":
+        return _free(text.strip())
     if len(lines) < 3:
         raise AnswerError(f"expected at least one attribute line, the rules and the grade; got {len(lines)} line(s)")
     if layout == "answer-first":
@@ -74,8 +80,18 @@ def parse(text: str, rulebook: Rulebook, layout: Layout = "answer-last") -> Answ
     return Answer(matches, _rules(reasons[-1], first + len(reasons) - 1, rulebook), _grade(*grade_line))
 
 
+def layout_of(text: str) -> Layout:
+    """The layout that a completion is written in, told by where its grade and rules stand. Every text has exactly one."""
+    lines = text.strip().split("\n")
+    if len(lines) == 1:
+        return "label-only"
+    if lines[0].startswith(GRADE_CUE):
+        return "answer-first"
+    return "answer-last" if lines[-2].startswith("rules:") else "free"
+
+
 def adheres(answer: Answer, rulebook: Rulebook) -> bool:
-    """Rule adherence: the grade and the rules are those that the answer's own matches imply."""
+    """Rule adherence: the grade and the rules are those that the answer's own matches imply; never so without matches."""
     return bool(answer.matches) and rulebook.grade(answer.matches) == (answer.grade, answer.rules)
 
 
@@ -134,6 +150,13 @@ def _rules(line: str, number: int, rulebook: Rulebook) -> tuple[str, ...]:
         if rule not in known:
             raise AnswerError(f"line {number}: '{rule}' is not a rule")
     return ids
+
+
+def _free(text: str) -> Answer:
+    if layout_of(text) != "free":
+        raise AnswerError(f"expected reasoning in free text and then the grade, got the form '{layout_of(text)}'")
+    reasoning, _, last = text.rpartition("\n")
+    return Answer((), (), _grade(last, text.count("\n") + 1), reasoning.rstrip())
 
 
 def _grade(line: str, number: int) -> Grade:

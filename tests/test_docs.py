@@ -88,6 +88,6 @@ def test_what_the_commands_write_holds_to_the_schemas(tmp_path):
 
 
 def test_what_a_help_says_without_loading_the_expert_is_what_the_expert_has():
-    assert synth.LAYOUTS == answer.LAYOUTS and len(rules.READINGS) == synth.READINGS
+    assert (*synth.LAYOUTS, "free") == answer.LAYOUTS and len(rules.READINGS) == synth.READINGS
     choices = {option.name: option.type for option in COMMANDS["lore-rl"].commands["reward"].params}
     assert tuple(choices["layout"].choices) == answer.LAYOUTS

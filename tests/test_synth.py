@@ -19,7 +19,8 @@ from lore_cli.records import parse as record
 from lore_cli.rulebook import load_rulebook
 from lore_cli.synth import Dropped
 from lore_cli.synth.knowledge import TaughtKnowledge
-from lore_cli.synth.rules import ExpertRules, Room, TaughtRules, Text
+from lore_cli.synth.rules import ExpertRules, Room, Text
+from lore_cli.synth.taught import Naive, TaughtRules
 from lore_cli.synth.teacher import Teacher
 from lore_cli.synth.visual import Captioned, TaughtVisual
 

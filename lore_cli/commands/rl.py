@@ -168,7 +168,7 @@ def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run
 @resume_options
 @rulebook_option
 @run_options("rl reward")
-@click.option("--layout", type=click.Choice(["answer-last", "answer-first", "label-only"]), default="answer-last", help="Where the grade stands in the completion.")
+@click.option("--layout", type=click.Choice(["answer-last", "answer-first", "label-only", "free"]), default="answer-last", help="Where the grade stands in the completion.")
 @click.option("--weight", multiple=True, metavar="PART=NUMBER", help="Weight of a reward part (grade, ordinal, format, adherence); repeatable.")
 def reward(inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout: Any, weight: tuple[str, ...]) -> int:
     """Score completions: Traces in, the same rows with `reward` and `rewards{part}` out. `grade` is the human's, `completion` the text scored.

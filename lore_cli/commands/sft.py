@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lore_cli import stream
+from lore_cli import answer, stream
 from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
@@ -18,7 +18,7 @@ from lore_cli.records import Trace
 if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
 
-_TEMPLATES = ("short", "judge")
+_TEMPLATES = ("short", "judge", "naive")
 
 
 @click.command(context_settings=SETTINGS)
@@ -73,7 +73,7 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
 
 def layout_of(traces: list[Trace]) -> Any:
     """The layout of the completions. Raises `BadInput` when there are none, `UsageError` when the rows mix layouts: a judge could not read such a model's answers."""
-    found = {_layout(trace.completion) for trace in traces if trace.prompt is not None and trace.completion}
+    found = {answer.layout_of(trace.completion) for trace in traces if trace.prompt is not None and trace.completion}
     if not found:
         raise BadInput("no row has a prompt and a completion: nothing can be learnt", field="completion", hint="make traces with lore-synth")
     if len(found) != 1:
@@ -96,13 +96,6 @@ def prompt_of(traces: list[Trace], rulebook: Rulebook) -> str:
         hint = "make the traces again with lore-synth, with one --prompt and this rulebook: a judge asks as the model was taught"
         raise BadInput(f"is not what the templates {' and '.join(_TEMPLATES)} make of this row", where=f"row '{odd.id}'", field="prompt", hint=hint)
     return name
-
-
-def _layout(completion: str) -> str:
-    lines = completion.strip().split("\n")
-    if len(lines) == 1:
-        return "label-only"
-    return "answer-first" if lines[0].startswith("grade:") else "answer-last"
 
 
 main = entry(cli, "lore-sft")

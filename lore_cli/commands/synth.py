@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take ha
     from lore_cli.synth.merge import Tally
     from lore_cli.synth.teacher import Teacher
 
-LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS and the number of synth.rules.READINGS; a test holds them equal
+LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS but for --naive, and the number of synth.rules.READINGS; a test holds them equal
 VERBS: dict[str, Verb] = {}  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
 _EXPERT_BATCH = 64
 _WINDOW_BATCHES = 4
@@ -40,13 +40,15 @@ _WINDOW_BATCHES = 4
 @judge_options("rulebook:")
 @click.option("--stages", default=",".join(STAGES), help="Stages to run, separated by commas; each reads what the ones before left in the rows.")
 @click.option("--layout", type=click.Choice(LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone.")
+@click.option("--naive", is_flag=True, help="Single-prompt chain of thought in free text, then the grade: for comparison with the stages.")
 @click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
 @click.option("--attempts", type=click.IntRange(min=1), default=READINGS, help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
 @click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
 @click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies.")
 @version_option
 def cli(
-    inputs: Inputs, output: Output, judging: Judging, run: Run, stages: str, layout: Layout, images: str | None, attempts: int, rejected: str | None, accept_ungraded: bool
+    inputs: Inputs, output: Output, judging: Judging, run: Run, stages: str, layout: Layout, naive: bool, images: str | None, attempts: int,
+    rejected: str | None, accept_ungraded: bool,
 ) -> int:  # fmt: skip
     """Progressive reasoning: pairs become traces, in three stages that also run piped.
 
@@ -56,8 +58,9 @@ def cli(
     rules      needs against item, rules, grade → matches, prompt, completion
 
     The teacher (--judge) is the deterministic expert or a language model. It sees the human grade; reasoning that leads elsewhere is asked for
-    again and then rejected. A missing image stops the run, or with --on-bad skip leaves a row with `error`. Image paths in a file that is written
-    elsewhere are adapted; in a pipe they stay. Bounded memory.
+    again and then rejected. With --naive it reasons in one prompt, without needs or rules: only the grade of such a text can be checked.
+    A missing image stops the run, or with --on-bad skip leaves a row with `error`. Image paths in a file that is written elsewhere are adapted; in a
+    pipe they stay. Bounded memory.
 
     \b
     Example:
@@ -66,6 +69,7 @@ def cli(
     """
     from lore_cli.synth.merge import Tally, synthesise
 
+    layout = _layout(layout, naive, judging.settings.prompt)
     chosen = _stages(stages, layout)
     if rejected is not None:
         stream.refuse_existing(rejected, output.force or output.resume or output.retry_failed)
@@ -105,13 +109,22 @@ class _Counting(Log):
         self._counts.update(self._tally.counts())
 
 
+def _layout(layout: Layout, naive: bool, prompt: str) -> Layout:
+    """The layout asked for; naive reasoning has its own. Raises `UsageError` for options that contradict each other."""
+    if naive and layout != "answer-last":
+        raise UsageError(f"--naive writes free text, --layout {layout} another form", hint="leave one of them out")
+    if (naive and prompt == "judge") or (prompt == "naive" and not naive):
+        raise UsageError(f"the prompt '{prompt}' asks for another form than {'free text' if naive else layout}", hint="--prompt naive goes with --naive, --prompt short with both")
+    return "free" if naive else layout
+
+
 def _stages(text: str, layout: str) -> tuple[str, ...]:
-    """The stages named, in their order. Labels need no reasoning: label-only leaves the knowledge stage out."""
+    """The stages named, in their order. Labels and naive reasoning know no needs: label-only and free leave the knowledge stage out."""
     named = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in named if name not in STAGES]
     if unknown or not named:
         raise UsageError(f"--stages {text}: {f'{unknown[0]!r} is no stage' if unknown else 'names no stage'}", hint=f"stages are {', '.join(STAGES)}")
-    return tuple(name for name in STAGES if name in named and not (layout == "label-only" and name == "knowledge"))
+    return tuple(name for name in STAGES if name in named and not (layout in ("label-only", "free") and name == "knowledge"))
 
 
 def _steps(
@@ -120,7 +133,9 @@ def _steps(
     """The stages ready to run, and how many rows they take at a time."""
     from lore_cli.path.knowledge import load_glossary, vocabulary
     from lore_cli.synth.knowledge import ExpertKnowledge, TaughtKnowledge
-    from lore_cli.synth.rules import ExpertRules, Labels, Room, TaughtRules, Text
+    from lore_cli.synth.naive import ExpertNaive
+    from lore_cli.synth.rules import ExpertRules, Labels, Room, Text
+    from lore_cli.synth.taught import AlongNeeds, Naive, TaughtRules
     from lore_cli.synth.visual import Captioned, TaughtVisual
 
     settings = judging.settings
@@ -129,11 +144,15 @@ def _steps(
     room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
     captioned = Captioned(rulebook, Path(images) if images else inputs.folder, fail_fast=inputs.on_bad == "fail")
     if judging.uri == "rulebook:" or layout == "label-only":
-        rules: Stage = Labels(room) if layout == "label-only" else ExpertRules(room, min(attempts, READINGS))
+        readings = min(attempts, READINGS)
+        rules: Stage = Labels(room) if layout == "label-only" else ExpertNaive(room, readings, settings.seed) if layout == "free" else ExpertRules(room, readings)
         every: dict[str, Stage] = {"knowledge": ExpertKnowledge(rulebook, glossary), "visual": captioned, "rules": rules}
         return [every[name] for name in chosen], _EXPERT_BATCH
     teacher = _teacher(judging, attempts)
-    every = {"knowledge": TaughtKnowledge(rulebook, glossary, teacher), "visual": TaughtVisual(captioned, teacher), "rules": TaughtRules(room, teacher)}
+    if layout == "free":
+        every = {"visual": captioned, "rules": TaughtRules(room, teacher, Naive())}
+    else:
+        every = {"knowledge": TaughtKnowledge(rulebook, glossary, teacher), "visual": TaughtVisual(captioned, teacher), "rules": TaughtRules(room, teacher, AlongNeeds())}
     return [every[name] for name in chosen], settings.batch_size * _WINDOW_BATCHES
 
 

@@ -75,7 +75,8 @@ class LanguageJudge:
             given = answer.parse(str(reply), self.settings.rulebook, self.layout)
         except AnswerError as error:
             return fields | {"error": f"unparseable: {error}", "reason": reply}
-        return fields | {"grade": given.grade, "matches": given.matches or None, "rules": given.rules if given.matches else None}
+        reasons = {"matches": given.matches or None, "rules": given.rules if given.matches else None, "reason": given.reasoning or None}
+        return fields | {"grade": given.grade, **reasons}
 
     def _grade(self, reply: str | Exception) -> Grade | None:
         if isinstance(reply, Exception):
@@ -88,7 +89,7 @@ class LanguageJudge:
     def _scores(self, prompts: list[str], replies: list[Any], verdicts: list[dict[str, Any]]) -> dict[int, dict[Grade, float] | Exception]:
         """Probability of each grade where it stands, for pairs that have one: after the reasoning the model gave, or at once."""
         asked = [number for number, fields in enumerate(verdicts) if "error" not in fields]
-        begun = [replies[n].strip().rpartition(GRADE_CUE)[0] + GRADE_CUE if self.layout == "answer-last" else GRADE_CUE for n in asked]
+        begun = [replies[n].strip().rpartition(GRADE_CUE)[0] + GRADE_CUE if self.layout in ("answer-last", "free") else GRADE_CUE for n in asked]
         found = self.model.label_probabilities([prompts[n] for n in asked], _LABELS, begun=begun) if asked else []
         rows = zip(asked, found, strict=True)
         return {number: row if isinstance(row, Exception) else dict(zip(GRADES, row, strict=True)) for number, row in rows}
@@ -126,4 +127,4 @@ def open(uri: str, settings: JudgeSettings) -> LanguageJudge:
         from lore_cli.models.hf import open_hf
 
         model = open_hf(target, chat=chat)
-    return LanguageJudge(model, settings, uri, prompt, card.layout if card else "answer-last")
+    return LanguageJudge(model, settings, uri, prompt, card.layout if card else "free" if prompt == "naive" else "answer-last")

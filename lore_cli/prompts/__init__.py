@@ -57,16 +57,20 @@ def load_prompt(name: str, language: str = "en") -> Prompt:
 
 
 def pair_prompt(pair: Pair, rulebook: Rulebook, name: str = "short", language: str = "en") -> str:
-    """The text that asks for a verdict on `pair`, ending in a newline.
+    """The text that asks for a verdict on `pair`, ending in a newline. Raises `UsageError` for a template that asks for something else.
 
-    `judge` is the full protocol for general models. `short` is the query and the item's fields in lower case, for
-    models that were fine-tuned on the task: they carry the protocol in their weights. Any record with query and item will do.
+    `judge` is the full protocol for general models; `naive` leaves the reasoning to the model and knows no attributes and no rules. `short` is
+    the query and the item's fields in lower case, for models that were fine-tuned on the task: they carry the protocol in their weights. Any record
+    with query and item will do.
     """
     prompt = load_prompt(name, language)
     query, item = one_line(pair.query), item_lines(pair.item)
     if name == "short":
         return prompt.render(query=query.lower(), item=item.lower())
-    return prompt.render(query=query, item=item, **_rulebook_sections(rulebook, language))
+    fields = {"query": query, "item": item, **_rulebook_sections(rulebook, language)}
+    if not prompt.placeholders <= fields.keys():
+        raise UsageError(f"the prompt '{name}' does not ask for a verdict on a pair", hint="prompts for a pair are short, judge and naive")
+    return prompt.render(**{placeholder: fields[placeholder] for placeholder in prompt.placeholders})
 
 
 def _rulebook_sections(rulebook: Rulebook, language: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lore_cli.answer import Answer, AnswerError, Layout, adheres, implied, need_text, parse, render
+from lore_cli.answer import Answer, Layout, implied, render
 from lore_cli.path.evidence import gather
 from lore_cli.path.follow import PLAIN, Reading, follow
 from lore_cli.path.knowledge import Glossary
@@ -22,7 +22,6 @@ from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import Evidence, Grade, Match, Need, Trace, change
 from lore_cli.rulebook import Rulebook
 from lore_cli.synth import Dropped
-from lore_cli.synth.teacher import Teacher, Unusable
 
 Needs = tuple[Need, ...]
 
@@ -117,6 +116,39 @@ READINGS: tuple[tuple[str, Reading, Callable[[Needs, Sequence[Match], Rulebook],
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """The reading that the expert settled on. first_grade: what its first reading gave, before it knew the human's."""
+
+    needs: Needs
+    answer: Answer
+    reading: str
+    first_grade: Grade
+
+    def note(self) -> dict[str, object]:
+        """What `synthesis` says of it."""
+        return {"reading": self.reading, "first_grade": self.first_grade}
+
+
+def choose(trace: Trace, room: Room, readings: int) -> Chosen | Dropped:
+    """The first of the expert's readings whose implied grade is the human's; its first reading where nobody graded the pair."""
+    if not trace.needs:
+        return Dropped(trace, "failed", "rules: the row has no needs; run the knowledge stage before")
+    first: Answer | None = None
+    for name, reading, change_needs in READINGS[:readings]:
+        needs = change_needs(trace.needs, first.matches, room.rulebook) if first else trace.needs
+        if first and reading == PLAIN and needs == trace.needs:
+            continue
+        answer = implied(follow(needs, trace.item, room.rulebook, room.glossary, reading), room.rulebook)
+        first = first or answer
+        if trace.grade is None and not room.ungraded:
+            return Dropped(noted(trace, {"first_grade": first.grade}), "rejected", "no human grade")
+        if trace.grade in (None, answer.grade):
+            return Chosen(needs, answer, name, first.grade)
+    assert first is not None
+    return Dropped(noted(trace, {"first_grade": first.grade}), "rejected", f"no reading agrees with the human grade: the rules give {first.grade}, the human {trace.grade}")
+
+
+@dataclass(frozen=True, slots=True)
 class ExpertRules:
     """Path following by the deterministic expert, which may choose among its readings when the human grade is shown. `readings`: how many of them."""
 
@@ -131,76 +163,8 @@ class ExpertRules:
         return {**self.room.identity(), "readings": " ".join(name for name, _, _ in READINGS[: self.readings])}
 
     def _one(self, trace: Trace) -> Trace | Dropped:
-        if not trace.needs:
-            return Dropped(trace, "failed", "rules: the row has no needs; run the knowledge stage before")
-        first: tuple[Match, ...] = ()
-        first_grade: Grade | None = None
-        for name, reading, change_needs in READINGS[: self.readings]:
-            needs = change_needs(trace.needs, first, self.room.rulebook) if first else trace.needs
-            if first and reading == PLAIN and needs == trace.needs:
-                continue
-            answer = implied(follow(needs, trace.item, self.room.rulebook, self.room.glossary, reading), self.room.rulebook)
-            if not first:
-                first, first_grade = answer.matches, answer.grade
-            if trace.grade is None and not self.room.ungraded:
-                return Dropped(noted(trace, {"first_grade": first_grade}), "rejected", "no human grade")
-            if trace.grade in (None, answer.grade):
-                taught = change(trace, needs=needs)
-                evidence = gather(trace.item, self.room.rulebook, needs, self.room.glossary)
-                return self.room.finish(taught, answer, evidence, {"reading": name, "first_grade": first_grade})
-        return Dropped(noted(trace, {"first_grade": first_grade}), "rejected", f"no reading agrees with the human grade: the rules give {first_grade}, the human {trace.grade}")
-
-
-@dataclass(frozen=True, slots=True)
-class TaughtRules:
-    """Path following by a language model that sees needs, protocol and human grade. What does not parse, follow its own rules or agree is asked again, then rejected."""
-
-    room: Room
-    teacher: Teacher
-    name: str = "rules"
-
-    def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
-        rows: list[Trace | Dropped] = [self._admitted(trace) for trace in traces]
-        asked = [place for place, row in enumerate(rows) if isinstance(row, Trace)]
-        kept = [row for row in rows if isinstance(row, Trace)]
-        first: dict[int, Grade] = {}
-        answers = self.teacher.ask([self._prompt(trace) for trace in kept], lambda number, reply: self._read(kept[number], reply, number, first))
-        for number, (place, (answer, attempts, reason, replied)) in enumerate(zip(asked, answers, strict=True)):
-            note: dict[str, object] = {"reading": f"attempt {attempts}", "first_grade": first.get(number)}
-            if answer is not None:
-                evidence = tuple(dict.fromkeys(Evidence(match.attribute, match.found, match.source) for match in answer.matches if match.found and match.source))
-                rows[place] = self.room.finish(kept[number], answer, tuple(dict.fromkeys((*(kept[number].evidence or ()), *evidence))), note)
-            else:
-                dropped = noted(kept[number], {"first_grade": first.get(number)})
-                rows[place] = Dropped(dropped, "rejected" if replied else "failed", reason if replied else f"rules: {reason}")
-        return rows
-
-    def identity(self) -> dict[str, str]:
-        return {**self.teacher.identity(), **self.room.identity(), "rules_prompt": load_prompt("rules", self.teacher.language).hash}
-
-    def _admitted(self, trace: Trace) -> Trace | Dropped:
-        if not trace.needs:
-            return Dropped(trace, "failed", "rules: the row has no needs; run the knowledge stage before")
-        if trace.grade is None and not self.room.ungraded:
-            return Dropped(trace, "rejected", "no human grade")
-        return trace
-
-    def _prompt(self, trace: Trace) -> str:
-        protocol = pair_prompt(trace, self.room.rulebook, "judge", self.teacher.language)  # type: ignore[arg-type]
-        needs = "\n".join(f"{need.attribute} = {need_text(need)}" for need in trace.needs or ())
-        return load_prompt("rules", self.teacher.language).render(protocol=protocol, needs=needs, grade=trace.grade or "?")
-
-    def _read(self, trace: Trace, reply: str, number: int, first: dict[int, Grade]) -> Answer:
-        try:
-            answer = parse(reply, self.room.rulebook)
-        except AnswerError as error:
-            raise Unusable(f"the reply does not hold to the answer format: {error}") from error
-        first.setdefault(number, answer.grade)
-        if [(match.attribute, match.need) for match in answer.matches] != [(need.attribute, need_text(need)) for need in trace.needs or ()]:
-            raise Unusable("the reply does not answer the needs one by one")
-        if not adheres(answer, self.room.rulebook):
-            grade, rules = self.room.rulebook.grade(answer.matches)
-            raise Unusable(f"the reply breaks its own rules: its matches give {grade} by {' '.join(rules) or 'no rule'}, it says {answer.grade}")
-        if trace.grade not in (None, answer.grade):
-            raise Unusable(f"no reading agrees with the human grade: the reply gives {answer.grade}, the human {trace.grade}")
-        return answer
+        chosen = choose(trace, self.room, self.readings)
+        if isinstance(chosen, Dropped):
+            return chosen
+        evidence = gather(trace.item, self.room.rulebook, chosen.needs, self.room.glossary)
+        return self.room.finish(change(trace, needs=chosen.needs), chosen.answer, evidence, chosen.note())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lore_cli.models import Cut, TextModel
+from lore_cli.prompts import load_prompt
+from lore_cli.records import Grade
 
 Answer = TypeVar("Answer")
 
@@ -57,3 +59,8 @@ class Teacher:
 
     def identity(self) -> dict[str, str]:
         return {**self.model.identity(), "language": self.language, "attempts": str(self.attempts), "temperature": str(self.temperature)}
+
+
+def hinted(question: str, grade: Grade | None, language: str) -> str:
+    """The question with the human grade shown; as it is where nobody graded the pair."""
+    return question if grade is None else load_prompt("hint", language).render(question=question, grade=grade)

@@ -37,9 +37,9 @@ def ordinal_reward(given: Grade, human: Grade) -> float:
     return 1.0 - abs(GRADES.index(given) - GRADES.index(human)) / (len(GRADES) - 1)
 
 
-def adherence_reward(given: Answer, rulebook: Rulebook, layout: Layout) -> float:
-    """1 when grade and cited rules are those that the answer's own matches imply; a label-only answer has nothing to adhere to and earns 0."""
-    return float(layout != "label-only" and answer.adheres(given, rulebook))
+def adherence_reward(given: Answer, rulebook: Rulebook) -> float:
+    """1 when grade and cited rules are those that the answer's own matches imply; an answer without matches has nothing to adhere to and earns 0."""
+    return float(answer.adheres(given, rulebook))
 
 
 def reward_parts(completion: str, human: Grade, rulebook: Rulebook, layout: Layout = "answer-last") -> dict[str, float]:
@@ -52,7 +52,7 @@ def reward_parts(completion: str, human: Grade, rulebook: Rulebook, layout: Layo
         "grade": grade_reward(given.grade, human),
         "ordinal": ordinal_reward(given.grade, human),
         "format": 1.0,
-        "adherence": adherence_reward(given, rulebook, layout),
+        "adherence": adherence_reward(given, rulebook),
     }
 
 
