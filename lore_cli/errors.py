@@ -46,6 +46,12 @@ class Missing(LoreError):
     exit_code = EXIT_MISSING
 
 
+class Unmet(LoreError):
+    """A gate that was set with --require was not met."""
+
+    exit_code = EXIT_GATE
+
+
 class Interrupted(LoreError):
     """Ctrl-C or SIGTERM while work was going on."""
 

@@ -10,7 +10,7 @@ import pytest
 from commands_run import lore
 from lore_cli.path.knowledge import load_glossary
 from lore_cli.rair.build import Policy, choose, held_out
-from lore_cli.rair.criteria import query_key
+from lore_cli.path.disjoint import query_key
 from lore_cli.records import GRADES, Pair, parse
 from rair_rows import BOOK, EXAMPLES, pair, written
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take ha
     from lore_cli.synth.teacher import Teacher
 
 LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS but for --naive, and the number of synth.rules.READINGS; a test holds them equal
-VERBS: dict[str, Verb] = {}  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
+VERBS: dict[str, Verb] = {
+    "clean": Verb("clean", "Quality gates: duplicates, contamination, length, balance."),
+}  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
 _EXPERT_BATCH = 64
 _WINDOW_BATCHES = 4
 

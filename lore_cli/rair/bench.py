@@ -16,9 +16,10 @@ from lore_cli import __version__, stream
 from lore_cli.errors import UsageError
 from lore_cli.images import Relocation
 from lore_cli.manifest import sha256_of
+from lore_cli.path.disjoint import query_key
 from lore_cli.path.knowledge import Glossary
 from lore_cli.rair.build import SUBSETS, Chosen, Policy, grades_of
-from lore_cli.rair.criteria import PAIR_CRITERIA, QUERY_CRITERIA, query_key
+from lore_cli.rair.criteria import PAIR_CRITERIA, QUERY_CRITERIA
 from lore_cli.records import Pair, QueryCount, parse, row_of
 from lore_cli.rulebook import DEFAULT, Rulebook
 

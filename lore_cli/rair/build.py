@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from lore_cli.errors import BadInput
 from lore_cli.judges.lexical import Baseline
+from lore_cli.path.disjoint import query_key
 from lore_cli.path.knowledge import Glossary
-from lore_cli.rair.criteria import COMMON_SHARE, HARD, QUERY_CRITERIA, asked_category, image_decides, least_asked, needs_of, query_criteria, query_key
+from lore_cli.rair.criteria import COMMON_SHARE, HARD, QUERY_CRITERIA, asked_category, image_decides, least_asked, needs_of, query_criteria
 from lore_cli.records import GRADES, RELEVANT, Pair, row_of
 from lore_cli.rulebook import Rulebook
 

@@ -11,7 +11,7 @@ import msgspec
 from lore_cli.path.follow import follow
 from lore_cli.path.knowledge import Glossary, vocabulary
 from lore_cli.path.needs import construct, mended
-from lore_cli.path.text import GAP, tokenise
+from lore_cli.path.text import tokenise
 from lore_cli.records import Need, Pair
 from lore_cli.rulebook import Rulebook
 
@@ -33,18 +33,6 @@ PAIR_CRITERIA: dict[str, str] = {
     "image-decides": "an asked visual attribute is unknown from the text, known from the image's caption, and the grade under the rulebook depends on it",
 }
 HARD: tuple[str, ...] = (*QUERY_CRITERIA, "baseline")
-
-
-def query_key(query: str) -> str:
-    """What makes two queries the same: case, word order, repeated words, plurals and punctuation do not matter.
-
-    Coarser than spelling needs, on purpose: two queries with one key are never split between benchmark and training.
-
-    >>> query_key("Navy sofas") == query_key("sofa, NAVY") and query_key("battery") == query_key("Batteries")
-    True
-    """
-    words = {word for word in tokenise(query).stems if word != GAP}
-    return " ".join(sorted({word.rstrip("s").rstrip("e").removesuffix("y").removesuffix("i") or word for word in words})) or query.casefold().strip()
 
 
 def query_criteria(query: str, needs: tuple[Need, ...], rulebook: Rulebook, glossary: Glossary) -> set[str]:
