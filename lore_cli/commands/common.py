@@ -170,7 +170,7 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
         return _options(
             click.option("--judge", metavar="URI", **({"default": default} if default else {"required": True}), help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
             click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
-            click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable."),
+            click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
             click.option("--language", type=click.Choice(["en", "zh"]), default="en", help="Language of the prompts."),
             click.option("--prompt", default="auto", help="Prompt template; auto takes the one the model was trained with."),
             click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),

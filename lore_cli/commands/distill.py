@@ -67,7 +67,7 @@ def labelled(pair: Pair, verdict: Verdict) -> dict[str, Any]:
 @click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="A new encoder and tokenizer from the rows' own text; tiny without --model.")
 @click.option("--features", type=click.Choice(["path", "text"]), default="path", help="Read the deterministic expert's path beside the text, or the text alone.")
 @click.option("--rulebook", metavar="FILE", help="Rulebook (TOML) of the path; the built-in one without it.")
-@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs) for the path; repeatable.")
+@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL) for the path; repeatable.")
 @click.option("--distribution-weight", type=click.FloatRange(min=0), default=1.0, help="Weight of the teacher's grade distribution (KL).")
 @click.option("--margin-weight", type=click.FloatRange(min=0), default=0.3, help="Weight of the margins between items of one query.")
 @click.option("--states-weight", type=click.FloatRange(min=0), default=0.2, help="Weight of the attribute heads; 0 leaves them out.")
@@ -114,7 +114,7 @@ def train(inputs: Inputs, output: Output, run: Run, model: str | None, from_scra
         distilling.save(made, folder)
         shutil.copyfile(rulebook or DEFAULT, folder / "rulebook.toml")
         if knowledge:
-            (folder / "glossary.jsonl").write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in reader.glossary.entries))
+            (folder / "glossary.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in reader.glossary.rows()))
     report = made.info.report
     counts = {"rows": len(rows), "skipped": report["rows"]["skipped"], "bad_rows": inputs.rejects.count}
     identity = {"rulebook": loaded.hash, "glossary": reader.glossary.hash, "features": features, **{f"teacher.{name}": value for name, value in made.info.teacher.items()}}

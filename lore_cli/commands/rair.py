@@ -38,7 +38,7 @@ def cli() -> None:
 @click.option("--visual", type=click.IntRange(min=0), default=400, help="Pairs of the Visual subset.")
 @click.option("--per-query", type=click.IntRange(min=0), default=4, help="At most so many pairs of a query; 0: all of them.")
 @click.option("--log", metavar="FILE", multiple=True, help="Query log (query, count) to tell the tail by; the pairs' counts without it.")
-@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable.")
+@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable.")
 @click.option("--rulebook", metavar="FILE", help="Rulebook (TOML), copied into the benchmark; the built-in one without it.")
 @click.option("--licence", metavar="TEXT", help="Licence of the pairs, for the card.")
 @click.option("--force", is_flag=True, help="Replace an existing benchmark.")

@@ -55,7 +55,7 @@ def cli(
     """Progressive reasoning: pairs become traces, in three stages that also run piped.
 
     \b
-    knowledge  what the query asks for, with the glossary's help → needs
+    knowledge  what the query asks for, with the help of glossary and taxonomy → needs
     visual     what the picture shows → item.caption
     rules      needs against item, rules, grade → matches, prompt, completion
 
@@ -64,9 +64,13 @@ def cli(
     A missing image stops the run, or with --on-bad skip leaves a row with `error`. Image paths in a file that is written elsewhere are adapted; in a
     pipe they stay. Bounded memory.
 
+    --knowledge files hold rows of two kinds, mixed as you like: {"term", "needs"} of a glossary, and {"category", "path", "names", "attributes"} of a
+    taxonomy, whose categories and values join the rulebook's tables. examples/importers/shopify_taxonomy.py makes them of Shopify's taxonomy.
+
     \b
     Example:
       $ lore-synth examples/pairs.jsonl --knowledge examples/glossary.jsonl -o /tmp/traces.jsonl --force
+      $ echo '{"id": "1", "query": "clear 贵妃榻", "item": {"id": "1", "title": "Daybed"}}' | lore-synth - --stages knowledge --knowledge examples/taxonomy.jsonl
       $ lore-synth examples/pairs.jsonl --stages knowledge | lore-synth - --stages visual --images examples | lore-synth - --stages rules --layout answer-first > /tmp/piped.jsonl
     """
     from lore_cli.synth.merge import Tally, synthesise
@@ -75,7 +79,7 @@ def cli(
     chosen = _stages(stages, layout)
     if rejected is not None:
         stream.refuse_existing(rejected, output.force or output.resume or output.retry_failed)
-    steps, batch = _steps(chosen, inputs, judging, layout, images, attempts, accept_ungraded)
+    steps, batch = _steps(chosen, inputs, judging, layout, images, attempts, accept_ungraded, run.log)
     identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(chosen), **{key: value for step in steps for key, value in step.identity().items()}}
     tally, counts = Tally(), _Late()
     log = _Counting(run.log, tally, counts)
@@ -130,7 +134,7 @@ def _stages(text: str, layout: str) -> tuple[str, ...]:
 
 
 def _steps(
-    chosen: tuple[str, ...], inputs: Inputs, judging: Judging, layout: Layout, images: str | None, attempts: int, ungraded: bool
+    chosen: tuple[str, ...], inputs: Inputs, judging: Judging, layout: Layout, images: str | None, attempts: int, ungraded: bool, log: Log
 ) -> tuple[list[Stage], int]:  # fmt: skip
     """The stages ready to run, and how many rows they take at a time."""
     from lore_cli.path.knowledge import load_glossary, vocabulary
@@ -142,7 +146,9 @@ def _steps(
 
     settings = judging.settings
     rulebook, glossary = settings.rulebook, load_glossary(settings.knowledge)
-    vocabulary(rulebook, glossary)
+    left_out = vocabulary(rulebook, glossary).branches.note()
+    if left_out:
+        log.say(left_out)
     room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
     captioned = Captioned(rulebook, Path(images) if images else inputs.folder, fail_fast=inputs.on_bad == "fail")
     if judging.uri == "rulebook:" or layout == "label-only":

@@ -58,7 +58,7 @@ def plan_options(function: Any) -> Any:
         click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
         click.option("--soft", is_flag=True, help="Add the probability of each grade (scores) where a judge has it."),
         click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
-        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable."),
+        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
         click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
         click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan to route by."),
     ):

@@ -140,6 +140,8 @@ def _runs(parts: Sequence[Chunk]) -> list[list[Chunk]]:
 
 def _run_needs(run: Sequence[Chunk], *, at_front: bool, category_listed: bool, known: Vocabulary) -> list[Need]:
     first = run[0]
+    if _is_category(first):
+        return [Need("function-effect", first.text)]  # another product beside the one asked for says what it is like: one thing is asked for
     if first.kind != "word" or first.negated:
         return _chunk_needs(first)
     if len(run) > 1 and run[-1].kind == "measure":

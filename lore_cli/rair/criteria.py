@@ -45,7 +45,7 @@ def query_criteria(query: str, needs: tuple[Need, ...], rulebook: Rulebook, glos
         "units": any(need.attribute in ("size-specification", "quantity-package") and any(map(str.isdigit, need.value)) for need in needs),
         "price": any(need.attribute == "price-condition" for need in needs),
         "glossary": any(known.glossary.longest(tokens.stems, index) for index in range(len(tokens))),
-        "unlisted": not any(rulebook.table("category").name(value) in rulebook.table("category").canonical for value in categories),
+        "unlisted": not any(known.rulebook.table("category").name(value) in known.rulebook.table("category").canonical for value in categories),
         "many-needs": len(needs) >= MANY_NEEDS,
         "script": any(letter.isalpha() and ord(letter) > 0x24F for letter in query),
     }

@@ -1,6 +1,6 @@
 """Stage `knowledge`: what the query asks for, with injected knowledge. Pair → Trace with `needs`.
 
-The expert reads the glossary itself; a language model is shown the entries whose term the query holds.
+The expert reads glossary and taxonomy itself; a language model is shown the entries that the query mentions.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lore_cli.answer import clean_value, need_text, one_line
-from lore_cli.path.knowledge import Entry, Glossary
-from lore_cli.path.needs import construct
-from lore_cli.path.text import normalise
+from lore_cli.path.knowledge import Entry, Glossary, vocabulary
+from lore_cli.path.needs import construct, mended
+from lore_cli.path.taxonomy import lineage
+from lore_cli.path.text import normalise, tokenise
 from lore_cli.prompts import load_prompt
 from lore_cli.records import Need, Trace, change
 from lore_cli.rulebook import Rulebook
@@ -22,6 +23,7 @@ from lore_cli.synth.teacher import Teacher, Unusable
 _NEED = re.compile(r"([a-z-]+) = (not )?([^;=\[\]\n]+)")
 _MOST_NEEDS = 12
 _MOST_ENTRIES = 12
+_MOST_PATHS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ class TaughtKnowledge:
     def _prompt(self, query: str) -> str:
         chinese = self.teacher.language == "zh"
         dimensions = "\n".join(f"- {d.id}: {d.zh if chinese else d.text}" for d in self.rulebook.dimensions.values())
-        entries = "\n".join(_entry_line(entry) for entry in entries_in(query, self.glossary)) or "-"
-        return load_prompt("knowledge", self.teacher.language).render(dimensions=dimensions, glossary=entries, query=one_line(query))
+        entries = [*map(_entry_line, entries_in(query, self.glossary)), *taxonomy_lines(query, self.rulebook, self.glossary)][:_MOST_ENTRIES]
+        return load_prompt("knowledge", self.teacher.language).render(dimensions=dimensions, glossary="\n".join(entries) or "-", query=one_line(query))
 
 
 def entries_in(query: str, glossary: Glossary) -> list[Entry]:
@@ -77,6 +79,23 @@ def entries_in(query: str, glossary: Glossary) -> list[Entry]:
     text = one_line(normalise(query))
     held = [entry for entry in glossary.entries if one_line(normalise(entry.term)) in text]
     return sorted(held, key=lambda entry: -len(entry.term))[:_MOST_ENTRIES]
+
+
+def taxonomy_lines(query: str, rulebook: Rulebook, glossary: Glossary) -> list[str]:
+    """What the taxonomy says of words of the query: where a category stands and which attributes it has, then the allowed values among the words."""
+    if not glossary.categories:
+        return []
+    known = vocabulary(rulebook, glossary)
+    tokens = mended(tokenise(query), known)
+    found, index = [], 0
+    while index < len(tokens):
+        length, meanings = known.listed.longest(tokens.stems, index) or (1, ())
+        found += [(tokens.surface(index, index + length), dimension, value) for dimension, value in meanings]
+        index += length
+    named = [(surface, row, known.branches.allowed(row)) for surface, dimension, value in found if dimension == "category" for row in known.branches.rows.get(value, ())[:_MOST_PATHS]]
+    categories = [f"- {surface}: category, {' > '.join(lineage(row))}; its attributes: {', '.join(allowed) or 'none'}" for surface, row, allowed in named]
+    values = [f"- {surface}: {dimension} = {value}" for surface, dimension, value in found if any(value in allowed.get(dimension, ()) for _, _, allowed in named)]
+    return [one_line(line) for line in dict.fromkeys((*categories, *values))]
 
 
 def _entry_line(entry: Entry) -> str:

@@ -71,7 +71,7 @@ def distil(
         max_length=options["max_length"],
         temperature=temperature,
         rulebook_hash=reader.rulebook.hash,
-        glossary=bool(reader.glossary.entries),
+        glossary=any(reader.glossary.rows()),
         base=base or f"scratch-{size}",
         teacher={"judge": ", ".join(teachers) or "none"},
         report=report,
