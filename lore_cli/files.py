@@ -23,6 +23,8 @@ from lore_cli.errors import BadInput, Missing, UsageError
 
 OWN_FILES = ("lore.json", "student.json", "card.json", "truth.jsonl")  # what a directory written by a lore command holds
 
+_LEAST_FREE = 1 << 20  # bytes, under which no work is begun [ours]
+
 
 def is_pipe(path: str | Path | None) -> bool:
     """Whether an output is written as it comes, without publishing: standard output, a device or a named pipe."""
@@ -36,7 +38,7 @@ def is_pipe(path: str | Path | None) -> bool:
 
 
 def refuse_existing(path: str | None, force: bool, *, directory: bool = False) -> None:
-    """Raise `UsageError` when an output would overwrite something, before any work is done; check that its folder can be written.
+    """Raise `UsageError` when an output would overwrite something, before any work is done; check that its folder can be written and has space.
 
     With force a file may replace a file and a directory one that a lore command wrote; nothing replaces any other directory.
     """
@@ -50,6 +52,8 @@ def refuse_existing(path: str | None, force: bool, *, directory: bool = False) -
     parent.mkdir(parents=True, exist_ok=True)
     if not os.access(parent, os.W_OK):
         raise Missing(f"{parent}: cannot be written", hint="choose another --output")
+    if (free := shutil.disk_usage(parent).free) < _LEAST_FREE:
+        raise Missing(f"{parent}: {free} bytes free", hint="free some space, or choose another --output")
 
 
 def _ours(folder: Path) -> bool:

@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lore_cli import __version__, config, errors, stream
 from lore_cli.commands.ending import entry  # noqa: F401  every command ends by it
+from lore_cli.commands.rows import Inputs, Output
+from lore_cli.commands.spend import SPENDING_OPTIONS, spending_of
 from lore_cli.commands.verbs import SETTINGS, Verbs  # noqa: F401  every command starts by them
 from lore_cli.judges import Judge, JudgeSettings, open_judge
 from lore_cli.ledger import Ledger, Outcome
@@ -26,45 +28,10 @@ from lore_cli.manifest import write_manifest
 from lore_cli.progress import Log
 from lore_cli.records import AnyRecord, Pair, Verdict, row_of
 
+if TYPE_CHECKING:
+    from lore_cli.models.spending import Spending
+
 _NOT_SETTINGS = ("config", "help", "version")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Where rows come from. `read(kind)` yields checked records; bad rows go by `on_bad`."""
-
-    sources: tuple[str, ...]
-    limit: int | None
-    on_bad: str
-    rejects: stream.Rejects
-    sample: int | None = None
-
-    def read(self, kind: type[AnyRecord], *, unique: bool = True, needs: Sequence[str] = ()) -> Iterator[AnyRecord]:
-        """The records; `needs` names optional fields that this command cannot do without."""
-        self.rejects.start()
-        rows = stream.read(kind, self.sources, on_bad=self.on_bad, rejects=self.rejects, limit=self.limit, unique=unique, needs=needs)
-        yield from rows if self.sample is None else stream.sample(rows, self.sample)
-        self.rejects.close()
-
-    @property
-    def folder(self) -> Path:
-        """What relative paths in the rows (images) are relative to: the first file's folder, the working directory for a pipe."""
-        first = self.sources[0] if self.sources else "-"
-        return Path.cwd() if first == "-" else Path(first).resolve().parent
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where rows go."""
-
-    path: str | None
-    format: str | None
-    force: bool
-    resume: bool = False
-    retry_failed: bool = False
-
-    def open(self) -> Any:
-        return stream.open_output(self.path, format=self.format, force=self.force or self.resume or self.retry_failed)
 
 
 @dataclass(frozen=True)
@@ -80,6 +47,11 @@ class Judging:
         from lore_cli.rulebook import load_rulebook  # here, because no --help needs it
 
         return JudgeSettings(rulebook=load_rulebook(self.rulebook_path), **self.options)
+
+    @property
+    def spending(self) -> Spending | None:
+        """What the run's language models cost; None for a judge that is opened without the options for it."""
+        return self.options.get("spending")
 
     def open(self) -> Judge:
         return open_judge(self.uri, self.settings)
@@ -163,7 +135,8 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
         @functools.wraps(function)
         def call(*, judge: str, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency")
-            options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file)}
+            spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")))
+            options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file), "spending": spending}
             refuse_secret(judge)
             return function(judging=Judging(judge, rulebook, options), run=run, **rest)
 
@@ -181,6 +154,7 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
             click.option("--api-key-file", metavar="FILE", help="File with the key for http judges; else LORE_API_KEY."),
             click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
             click.option("--concurrency", type=click.IntRange(min=1), default=8, help="Requests in flight (http)."),
+            *SPENDING_OPTIONS,
         )(call)
 
     return decorate
@@ -252,7 +226,8 @@ def judge_to_output(
     inputs: Inputs, output: Output, judging: Judging, run: Run, row: Callable[[Pair, Verdict], dict[str, Any]] = lambda pair, verdict: row_of(verdict)
 ) -> int:
     """Pairs → judge → one row each, through the ledger, with manifest and summary. The exit code: 0, or 5 when some failed."""
-    stream.refuse_existing(output.path, output.force or output.resume or output.retry_failed)
+    stream.refuse_existing(output.path, output.replaces)
+    inputs, _ = inputs.peek(Pair)
     judge = judging.open()
 
     def work(pairs: Iterator[Pair]) -> Iterator[Outcome]:
@@ -267,7 +242,7 @@ def judge_to_output(
             yield Outcome("failed" if verdict.error else "done", row(kept.popleft(), verdict))
 
     identity = {**judge.identity(), "samples": judging.settings.samples, "soft": judging.settings.soft, "seed": run.seed, "temperature": judging.settings.temperature}
-    return map_to_output(Pair, inputs, output, run, identity, work, "pairs judged")
+    return map_to_output(Pair, inputs, output, run, identity, work, "pairs judged", spending=judging.spending)
 
 
 def map_to_output(
@@ -281,8 +256,9 @@ def map_to_output(
     rejected_path: str | None = None,
     counts: dict[str, Any] | None = None,
     needs: Sequence[str] = (),
+    spending: Spending | None = None,
 ) -> int:
-    """Rows → `work` → rows, resumable, with rejected rows in a file of their own, a manifest and a summary line."""
+    """Rows → `work` → rows, resumable, with rejected rows in a file of their own, a manifest and a summary line, which tell what `spending` came to."""
     ledger = Ledger(output.path, identity, resume=output.resume, retry_failed=output.retry_failed, force=output.force)
     complete = False
     rejected = 0
@@ -295,11 +271,14 @@ def map_to_output(
                     reject_writer.write(outcome.row)
                 rejected += outcome.state == "rejected"
         total = {"written": writer.count, "failed": ledger.failed, "rejected": rejected, "bad_rows": inputs.rejects.count, "reused": ledger.reused}
+        total |= spending.counts() if spending else {}
         write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=total | (counts or {}))
         complete = True
     finally:
         ledger.close(complete)
     run.log.say(f"{writer.count} {what}, {ledger.failed} failed, {rejected} rejected, {inputs.rejects.count} bad rows skipped", **total)
+    if spending and (spent := spending.line()):
+        run.log.say(spent)
     return errors.EXIT_PARTIAL if ledger.failed or inputs.rejects.count else errors.EXIT_DONE
 
 

@@ -100,9 +100,4 @@ def check_benchmarks(sources: Sequence[str], rulebook: Rulebook) -> None:
 def refusing(inputs: Inputs) -> Callable[[errors.BadInput, Verdict], None]:
     """What to do with a verdict that fits no gold pair: stop, or with --on-bad skip set it aside."""
 
-    def refuse(problem: errors.BadInput, verdict: Verdict) -> None:
-        if inputs.on_bad != "skip":
-            raise problem
-        inputs.rejects.add(problem, orjson.dumps(row_of(verdict)))
-
-    return refuse
+    return lambda problem, verdict: inputs.refuse(problem, orjson.dumps(row_of(verdict)))

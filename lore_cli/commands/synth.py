@@ -14,7 +14,7 @@ from lore_cli.commands.common import (
     SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
 )  # fmt: skip
 from lore_cli.commands.verbs import CommandWithVerbs, Verb
-from lore_cli.errors import UsageError
+from lore_cli.errors import BadInput, UsageError
 from lore_cli.images import Relocation
 from lore_cli.ledger import Outcome
 from lore_cli.progress import Log
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take ha
 LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS but for --naive, and the number of synth.rules.READINGS; a test holds them equal
 VERBS: dict[str, Verb] = {
     "clean": Verb("clean", "Quality gates: duplicates, contamination, length, balance."),
+    "cache": Verb("cache", "The reply cache: stat, gc, export."),
 }  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
 _EXPERT_BATCH = 64
 _WINDOW_BATCHES = 4
@@ -77,8 +78,11 @@ def cli(
 
     layout = _layout(layout, naive, judging.settings.prompt)
     chosen = _stages(stages, layout)
-    if rejected is not None:
-        stream.refuse_existing(rejected, output.force or output.resume or output.retry_failed)
+    for path in (output.path, rejected):
+        stream.refuse_existing(path, output.replaces)
+    inputs, first = inputs.peek(Trace)
+    if "visual" in chosen and inputs.on_bad == "fail":
+        _check_pictures(first, Path(images) if images else inputs.folder)
     steps, batch = _steps(chosen, inputs, judging, layout, images, attempts, accept_ungraded, run.log)
     identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(chosen), **{key: value for step in steps for key, value in step.identity().items()}}
     tally, counts = Tally(), _Late()
@@ -91,7 +95,7 @@ def cli(
         for outcome in synthesise(traces, steps, batch):
             yield dataclasses.replace(outcome, row=moved.row(outcome.row))
 
-    code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts)
+    code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts, spending=judging.spending)
     for line in tally.lines() if "rules" in chosen else ():
         run.log.say(line)
     return code
@@ -131,6 +135,13 @@ def _stages(text: str, layout: str) -> tuple[str, ...]:
     if unknown or not named:
         raise UsageError(f"--stages {text}: {f'{unknown[0]!r} is no stage' if unknown else 'names no stage'}", hint=f"stages are {', '.join(STAGES)}")
     return tuple(name for name in STAGES if name in named and not (layout in ("label-only", "free") and name == "knowledge"))
+
+
+def _check_pictures(first: list[Trace], folder: Path) -> None:
+    """Raise `BadInput` when a picture of the first rows is not there: before anybody is paid for reading what belongs to it."""
+    for trace in first:
+        if trace.item.image and trace.item.caption is None and not (folder / trace.item.image).is_file():
+            raise BadInput(f"{folder / trace.item.image}: no such file", where=f"row '{trace.id}'", field="item.image", hint="pass --images DIR, or --on-bad skip to go on without such rows")
 
 
 def _steps(

@@ -18,6 +18,7 @@ from lore_cli.errors import UsageError
 from lore_cli.records import Pair, Verdict
 
 if TYPE_CHECKING:
+    from lore_cli.models.spending import Spending
     from lore_cli.rulebook import Rulebook
 
 SCHEMES: dict[str, tuple[str, str]] = {
@@ -53,6 +54,7 @@ class JudgeSettings:
     samples: draws per pair beside the greedy answer (0: none). temperature: of those draws. soft: fill `scores` with the
     probability of each grade. prompt: a template name, or `auto` for the one the model was trained with.
     knowledge: glossary files. api_key is never written anywhere. limit of a reply: max_new_tokens tokens, timeout_s seconds.
+    spending: reply cache and meter of the run's language models.
     """
 
     rulebook: Rulebook
@@ -68,6 +70,7 @@ class JudgeSettings:
     api_key: str | None = None
     timeout_s: float = 60.0
     concurrency: int = 8
+    spending: Spending | None = None
 
 
 def open_judge(uri: str, settings: JudgeSettings) -> Judge:

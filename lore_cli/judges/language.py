@@ -19,6 +19,7 @@ from lore_cli.answer import GRADE_CUE, AnswerError, Layout
 from lore_cli.errors import require
 from lore_cli.judges import JudgeSettings
 from lore_cli.models import Cut, TextModel
+from lore_cli.models.spending import Spending
 from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import GRADES, Grade, Pair, Verdict
 from lore_cli.stream import chunks
@@ -109,22 +110,27 @@ def open(uri: str, settings: JudgeSettings) -> LanguageJudge:
     prompt = settings.prompt if settings.prompt != "auto" else card.prompt if card else "judge"
     chat = card is None and prompt != "short"
     load_prompt(prompt, settings.language)  # an unknown one is told before a model is loaded
-    model: TextModel
-    if served:
+    spending = settings.spending or Spending()
+    model = spending.open(uri, chat, settings.max_new_tokens, lambda: _model(uri, settings, chat))
+    if served and settings.soft:
+        model.label_probabilities(["1 + 1 ="], _LABELS, begun=[GRADE_CUE])  # whether it can: `Missing` before any work is done
+    return LanguageJudge(model, settings, uri, prompt, card.layout if card else "free" if prompt == "naive" else "answer-last")
+
+
+def _model(uri: str, settings: JudgeSettings, chat: bool) -> TextModel:
+    """The model of a URI, loaded or found to be there."""
+    scheme, _, target = uri.partition(":")
+    if scheme in ("http", "https"):
         require("httpx", "serve"), require("stamina", "serve")
         from lore_cli.models.http import open_http
 
-        model = open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency, chat=chat)
-        if settings.soft:
-            model.label_probabilities(["1 + 1 ="], _LABELS, begun=[GRADE_CUE])  # whether it can: `Missing` before any work is done
-    elif scheme == "vllm":
+        return open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency, chat=chat)
+    if scheme == "vllm":
         require("vllm", "vllm")
         from lore_cli.models.vllm import open_vllm
 
-        model = open_vllm(target, chat=chat)
-    else:
-        require("torch", "train"), require("transformers", "train")
-        from lore_cli.models.hf import open_hf
+        return open_vllm(target, chat=chat)
+    require("torch", "train"), require("transformers", "train")
+    from lore_cli.models.hf import open_hf
 
-        model = open_hf(target, chat=chat)
-    return LanguageJudge(model, settings, uri, prompt, card.layout if card else "free" if prompt == "naive" else "answer-last")
+    return open_hf(target, chat=chat)

@@ -27,6 +27,10 @@ class Cut(Exception):
         self.text = text
 
 
+class Unasked(Exception):
+    """A prompt that was not put to the model, on purpose: asking again in this run gives the same."""
+
+
 class Blind(Exception):
     """A prompt with a picture was put to a model that reads text only."""
 

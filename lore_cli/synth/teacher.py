@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lore_cli.models import Cut, TextModel
+from lore_cli.models import Cut, TextModel, Unasked
 from lore_cli.prompts import load_prompt
 from lore_cli.records import Grade
 
@@ -47,7 +47,8 @@ class Teacher:
                 if isinstance(reply, Exception):
                     cut = isinstance(reply, Cut)
                     found[row] = (None, attempt + 1, f"{'the reply does not hold to the answer format' if cut else 'no reply'}: {reply}", cut)
-                    still.append(row)
+                    if not isinstance(reply, Unasked):
+                        still.append(row)
                     continue
                 try:
                     found[row] = (read(row, reply), attempt + 1, "", True)
