@@ -90,6 +90,26 @@ def layout_of(text: str) -> Layout:
     return "answer-last" if lines[-2].startswith("rules:") else "free"
 
 
+def answer_pattern(rulebook: Rulebook, layout: Layout = "answer-last") -> str:
+    """A regular expression of the answers that `parse` reads, for servers that hold a reply to one: it matches every rendered answer, and what it matches parses.
+
+    Written in what the dialects of Python, Rust and JavaScript share: no look-around, no named groups. Where `\\s` is narrower than Python's, a value may
+    hold a rare space that `parse` refuses. Of a `free` answer it says that the last line is the grade, not that no line before it is of another layout.
+    """
+    grade = f"{GRADE_CUE} ({'|'.join(GRADES)})"
+    if layout == "label-only":
+        return grade
+    if layout == "free":
+        return rf"([^\n]*\n)+{grade}"
+    word = r"[^\s;=\[\]]+"
+    value = f"{word}( {word})*"
+    found = rf"found {value} \[({'|'.join(SOURCES)})\] ; (exact|close|conflict)"
+    line = f"({'|'.join(rulebook.dimensions)}) = {value} ; ({found}|not found ; unknown)\n"
+    rule = f"({'|'.join(re.escape(rule.id) for rule in rulebook.rules)})"
+    reasons = f"({line})+rules: (none|{rule}( {rule})*)"
+    return f"{grade}\n{reasons}" if layout == "answer-first" else f"{reasons}\n{grade}"
+
+
 def adheres(answer: Answer, rulebook: Rulebook) -> bool:
     """Rule adherence: the grade and the rules are those that the answer's own matches imply; never so without matches."""
     return bool(answer.matches) and rulebook.grade(answer.matches) == (answer.grade, answer.rules)

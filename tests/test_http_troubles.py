@@ -15,6 +15,8 @@ from lore_cli.errors import Missing, UsageError  # noqa: E402
 from lore_cli.models import Cut  # noqa: E402
 from lore_cli.models.completions import RequestFailed, retry_after_s  # noqa: E402
 from lore_cli.models.http import HttpModel, open_http  # noqa: E402
+from lore_cli.models.limits import Breaker  # noqa: E402
+from lore_cli.models.server import Server  # noqa: E402
 from tiny_models import PAIRS_FILE, LoopbackServer, Reply, answers, free_port, models, text  # noqa: E402
 
 RUN = ("lore-rair run", PAIRS_FILE, "--quiet")
@@ -28,10 +30,9 @@ def rows(content: bytes) -> list[dict]:
 
 
 def model_of(server: LoopbackServer, **settings: object) -> HttpModel:
-    """Waits between attempts are hundredths of a second here."""
-    model = HttpModel(server.address, "m", chat=True, **({"timeout_s": 10.0, "concurrency": 4, "attempts": 3, "first_wait_s": 0.01} | settings))
-    model._down = False
-    return model
+    """Waits between attempts, and for a probe, are hundredths of a second here."""
+    breaker = Breaker(first_wait_s=0.05, patience_s=0.3)
+    return HttpModel(Server(server.address, **({"timeout_s": 10.0, "concurrency": 4, "attempts": 3, "first_wait_s": 0.01, "breaker": breaker} | settings)), "m", chat=True)
 
 
 def asked_for(body: dict) -> str:
@@ -90,38 +91,6 @@ def test_a_server_that_hangs_costs_the_prompt_not_the_run():
         (lost,), (good,) = model_of(server, timeout_s=1.5).generate(["hang", "go"])
         assert good == "ok" and isinstance(lost, RequestFailed) and "no reply within 1.5 s" in str(lost)
         assert len(server.asked) == 2, "a time-out is not asked again"
-
-
-def test_a_dead_server_is_given_up_after_one_prompts_attempts():
-    with LoopbackServer(lambda *_: text("ok")) as server:
-        model = model_of(server, concurrency=1)
-        assert model.generate(["a"]) == [["ok"]]
-    sent = []
-    send = model._send
-
-    async def counted(*arguments):
-        sent.append(arguments)
-        return await send(*arguments)
-
-    model._send = counted
-    replies = model.generate([str(number) for number in range(20)])
-    assert all(isinstance(reply, RequestFailed) and "no connection" in str(reply) for (reply,) in replies)
-    assert len(sent) == 3 + 19
-    with LoopbackServer(lambda *_: text("back"), port=server.port):
-        assert model.generate(["a"]) == [["back"]]
-
-
-def test_requests_in_flight_are_bounded():
-    together = threading.Barrier(3)
-
-    def answer(_path, body):
-        together.wait(timeout=20)  # passes only when three are in flight at once
-        return text(asked_for(body))
-
-    with LoopbackServer(answer) as server:
-        asked = [str(number) for number in range(12)]
-        assert model_of(server, concurrency=3).generate(asked) == [[name] for name in asked]
-        assert server.most_in_flight == 3
 
 
 def test_draws_are_single_requests_with_seeds_of_their_own():
@@ -244,7 +213,7 @@ def test_a_run_whose_server_dies_is_finished_by_retry_failed(tmp_path):
             return Reply(b"", length=99)
         return text(answers()[body["prompt"]])
 
-    options = ("--prompt", "short", "--concurrency", 1, "--batch-size", 1, "-o", output)
+    options = ("--prompt", "short", "--structured", "off", "--concurrency", 1, "--batch-size", 1, "-o", output)
     with LoopbackServer(answer) as first:
         died = lore(*RUN, "--judge", f"{first.address}#m", *options)
     found = rows(output.read_bytes())

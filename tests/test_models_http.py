@@ -153,7 +153,7 @@ def test_soft_verdicts_over_http_are_those_of_this_process(telling):
     for found, expected in zip(rows(over_http.out), rows(here.out), strict=True):
         assert found["grade"] == expected["grade"] and found["scores"] == pytest.approx(expected["scores"], abs=1e-3)
     asked = [body for _, body, _ in telling.asked[before:] if body]
-    assert len(asked) == 1 + TAUGHT, "one request before the work, then one a pair: no reply is asked for twice"
+    assert len(asked) == 3 + TAUGHT, "what the server can do is asked before the work (two forms of a pattern, probabilities); then one request a pair"
 
 
 def test_a_label_that_cannot_be_read_is_no_guess(telling):

@@ -153,6 +153,11 @@ class LoopbackServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
+            def setup(self) -> None:
+                outer._connections.append(self.request)
+                super().setup()
+
+        self._connections: list[socket.socket] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -186,10 +191,13 @@ class LoopbackServer:
         handler.close_connection = reply.length is not None
 
     def stop(self) -> None:
-        """Stop listening: from now on a connection is refused."""
+        """Stop: connections are broken, and from now on refused."""
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> LoopbackServer:
         return self

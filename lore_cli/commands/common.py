@@ -134,7 +134,7 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
         def call(*, judge: str, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
-            names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency")
+            names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency", "structured")
             spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")))
             options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file), "spending": spending}
             refuse_secret(judge)
@@ -153,7 +153,8 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
             click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, help="Longest reply."),
             click.option("--api-key-file", metavar="FILE", help="File with the key for http judges; else LORE_API_KEY."),
             click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
-            click.option("--concurrency", type=click.IntRange(min=1), default=8, help="Requests in flight (http)."),
+            click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),
+            click.option("--structured", type=click.Choice(["auto", "off"]), default="auto", help="Hold replies to the answer format where the server can (http)."),
             *SPENDING_OPTIONS,
         )(call)
 

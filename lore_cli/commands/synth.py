@@ -180,7 +180,7 @@ def _teacher(judging: Judging, attempts: int) -> Teacher:
     from lore_cli.judges.language import LanguageJudge
     from lore_cli.synth.teacher import Teacher
 
-    judge = judging.open()
+    judge = dataclasses.replace(judging, options=judging.options | {"structured": "off"}).open()  # a stage has another format than a verdict
     if not isinstance(judge, LanguageJudge):
         raise UsageError(f"--judge {judging.uri} writes no reasoning", hint="teach with rulebook:, hf:PATH, vllm:PATH or http://HOST/v1#MODEL")
     settings = judging.settings

@@ -53,7 +53,7 @@ def plan_options(function: Any) -> Any:
         return function(plan_path=plan_path, judging=Judging(f"tier:{plan_path}", rulebook, options), run=run, **rest)
 
     for option in (
-        click.option("--concurrency", type=click.IntRange(min=1), default=8, help="Requests in flight (http)."),
+        click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),
         click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
         click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
         click.option("--soft", is_flag=True, help="Add the probability of each grade (scores) where a judge has it."),

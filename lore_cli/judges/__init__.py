@@ -54,6 +54,7 @@ class JudgeSettings:
     samples: draws per pair beside the greedy answer (0: none). temperature: of those draws. soft: fill `scores` with the
     probability of each grade. prompt: a template name, or `auto` for the one the model was trained with.
     knowledge: glossary files. api_key is never written anywhere. limit of a reply: max_new_tokens tokens, timeout_s seconds.
+    concurrency: most requests in flight. structured: `auto` holds replies to the answer format where a server can do that, `off` does not.
     spending: reply cache and meter of the run's language models.
     """
 
@@ -69,7 +70,8 @@ class JudgeSettings:
     knowledge: tuple[str, ...] = ()
     api_key: str | None = None
     timeout_s: float = 60.0
-    concurrency: int = 8
+    concurrency: int = 32
+    structured: str = "auto"
     spending: Spending | None = None
 
 

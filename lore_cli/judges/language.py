@@ -109,22 +109,24 @@ def open(uri: str, settings: JudgeSettings) -> LanguageJudge:
     card = None if served else modelcard.read(target)
     prompt = settings.prompt if settings.prompt != "auto" else card.prompt if card else "judge"
     chat = card is None and prompt != "short"
+    layout: Layout = card.layout if card else "free" if prompt == "naive" else "answer-last"
     load_prompt(prompt, settings.language)  # an unknown one is told before a model is loaded
     spending = settings.spending or Spending()
-    model = spending.open(uri, chat, settings.max_new_tokens, lambda: _model(uri, settings, chat))
+    model = spending.open(uri, chat, settings.max_new_tokens, lambda: _model(uri, settings, chat, layout))
     if served and settings.soft:
         model.label_probabilities(["1 + 1 ="], _LABELS, begun=[GRADE_CUE])  # whether it can: `Missing` before any work is done
-    return LanguageJudge(model, settings, uri, prompt, card.layout if card else "free" if prompt == "naive" else "answer-last")
+    return LanguageJudge(model, settings, uri, prompt, layout)
 
 
-def _model(uri: str, settings: JudgeSettings, chat: bool) -> TextModel:
+def _model(uri: str, settings: JudgeSettings, chat: bool, layout: Layout) -> TextModel:
     """The model of a URI, loaded or found to be there."""
     scheme, _, target = uri.partition(":")
     if scheme in ("http", "https"):
         require("httpx", "serve"), require("stamina", "serve")
         from lore_cli.models.http import open_http
 
-        return open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency, chat=chat)
+        pattern = answer.answer_pattern(settings.rulebook, layout) if settings.structured == "auto" else None
+        return open_http(uri, api_key=settings.api_key, timeout_s=settings.timeout_s, concurrency=settings.concurrency, chat=chat, pattern=pattern)
     if scheme == "vllm":
         require("vllm", "vllm")
         from lore_cli.models.vllm import open_vllm

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 LIKELIEST = 20  # next tokens whose log-probability is asked for: the most that servers allow by default
-_SHOWN = 200  # characters of a server's own message
 
 Step = tuple[str, dict[str, float]]  # a token that was written, and the log-probabilities of the likeliest in its place
 
 
 class RequestFailed(Exception):
-    """One request that brought no usable reply. again: whether asking again may help, or after how many seconds. unreachable: nobody answered."""
+    """One request that brought no usable reply.
 
-    def __init__(self, message: str, *, again: bool | float = False, unreachable: bool = False, status: int = 0) -> None:
+    again: asking again may help. overload: the server's trouble, not the prompt's. status: of HTTP, 0 without a reply. hold_s: seconds in which the
+    server wants no request at all.
+    """
+
+    def __init__(self, message: str, *, again: bool = False, overload: bool = False, status: int = 0, hold_s: float = 0.0) -> None:
         super().__init__(message)
-        self.again, self.unreachable, self.status = again, unreachable, status
+        self.again, self.overload, self.status, self.hold_s = again, overload, status, hold_s
 
 
 def choice_of(document: Any) -> dict[str, Any]:
@@ -30,6 +33,13 @@ def choice_of(document: Any) -> dict[str, Any]:
     if not isinstance(choice, dict):
         raise RequestFailed("JSON, but not a completion: it holds no choices")
     return choice
+
+
+def text_of(choice: dict[str, Any], chat: bool) -> str | None:
+    """The text of a choice of either endpoint; None when it holds none."""
+    message = choice.get("message") if chat else choice
+    text = message.get("content" if chat else "text") if isinstance(message, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def steps(told: Any, chat: bool) -> list[Step]:
@@ -83,11 +93,22 @@ def _normalised(scores: Sequence[float | None]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def message_of(document: Any, secret: str | None) -> str:
-    """What an error's JSON says, on one line, without the secret should the server repeat it."""
+def usage_of(document: Any) -> tuple[int, int]:
+    """Tokens in and out as a completion's `usage` counts them; 0 where the server tells none.
+
+    >>> usage_of({"usage": {"prompt_tokens": 31, "completion_tokens": 4}}), usage_of({"usage": None}), usage_of({"usage": {"prompt_tokens": "many"}})
+    ((31, 4), (0, 0), (0, 0))
+    """
+    told = document.get("usage")
+    counts = [told.get(name) if isinstance(told, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    into, out = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
+    return into, out
+
+
+def message_of(document: Any) -> str:
+    """What an error's JSON says, on one line."""
     found = document.get("error", document.get("detail", document.get("message"))) if isinstance(document, dict) else None
-    text = " ".join(str(found.get("message", found) if isinstance(found, dict) else found or "").split())
-    return (text.replace(secret, "[key]") if secret else text)[:_SHOWN]
+    return " ".join(str(found.get("message", found) if isinstance(found, dict) else found or "").split())
 
 
 def first_line(error: Exception) -> str:
