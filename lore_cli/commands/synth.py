@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take ha
 
 LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS but for --naive, and the number of synth.rules.READINGS; a test holds them equal
 VERBS: dict[str, Verb] = {
+    "mine": Verb("mine", "Hard cases: contrastive variants of what a judge got wrong."),
     "clean": Verb("clean", "Quality gates: duplicates, contamination, length, balance."),
     "cache": Verb("cache", "The reply cache: stat, gc, export."),
 }  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
