@@ -23,7 +23,7 @@ from lore_cli.errors import BadInput, Missing, UsageError
 
 OWN_FILES = ("lore.json", "student.json", "card.json", "truth.jsonl")  # what a directory written by a lore command holds
 
-_LEAST_FREE = 1 << 20  # bytes, under which no work is begun [ours]
+_LEAST_FREE = 1 << 14  # bytes: with less a disk is full before the work begins [ours]
 
 
 def is_pipe(path: str | Path | None) -> bool:

@@ -184,7 +184,7 @@ def test_a_full_disk_is_told_and_what_was_there_stays(path):
 
 
 def run(path: str, *more: object, judge: str = "rulebook:"):
-    return lore("lore-rair run", PAIRS, "--judge", judge, "--reply-cache", path, *more)
+    return lore("lore-rair run", PAIRS, "--judge", judge, "--reply-cache", path, "--structured", "off", *more)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,7 +109,7 @@ def served():
 def test_a_run_tells_what_it_asked_and_cost(served, tmp_path):
     out = tmp_path / "out.jsonl"
     before = served.paid
-    done = lore("lore-rair run", PAIRS, "--judge", served.uri, "--limit", 6, *PRICES, "-o", out)
+    done = lore("lore-rair run", PAIRS, "--judge", served.uri, "--limit", 6, "--structured", "off", *PRICES, "-o", out)
     usage = usage_of(out)
     assert usage["requests"] == served.paid - before == 6 and usage["cost"] > 0 and "6 requests" in done.err and f"cost {usage['cost']}" in done.err
     assert lore("lore-rair run", PAIRS, "--judge", "rulebook:", "-o", out, "--force").code == 0
@@ -134,3 +135,100 @@ def test_rows_past_the_limit_fail_and_a_retry_finishes_them(served, tmp_path):
 def test_a_limit_needs_prices():
     done = lore("lore-rair run", PAIRS, "--judge", "rulebook:", "--max-cost", 3)
     assert done.code == 2 and "--max-cost needs prices" in done.err and "--price-in" in done.err
+
+
+# ------------------------------------------------------------------------------------------------ dry runs
+
+SYNTH = ("lore-synth", "--images", EXAMPLES)
+
+
+def planned(*words: object, **more):
+    done = lore(*SYNTH, *words, "--dry-run", **more)
+    assert done.code == 0, done.err
+    return json.loads(done.out), done.err
+
+
+def test_a_dry_run_says_what_the_run_then_asks_and_asks_nothing_itself(tmp_path):
+    with ExpertServer() as server:
+        document, said = planned(PAIRS, "--judge", server.uri, "--attempts", 4, *PRICES, "-o", tmp_path / "new" / "out.jsonl")
+        assert server.asked == [] and list(tmp_path.iterdir()) == []
+        assert lore(*SYNTH, PAIRS, "--judge", server.uri, "-o", tmp_path / "out.jsonl").code == 0
+        (model,) = document["models"]
+        prompts = [body["messages"][0]["content"] for _, body, _ in server.asked if body]
+    assert document["rows"] == 24 and list(model["stages"]) == ["knowledge", "visual", "rules"]
+    assert {name: part["expected"]["requests"] for name, part in model["stages"].items()} == {"knowledge": 6, "visual": len(prompts) - 30, "rules": 24}
+    total = model["total"]
+    assert total["expected"]["requests"] == len(prompts) and total["worst"]["requests"] == 4 * len(prompts)
+    assert total["expected"]["prompt_tokens"] == sum(-(-len(prompt.encode()) // 4) for prompt in prompts)
+    assert total["worst"]["completion_tokens"] == 256 * 4 * len(prompts) and "estimate" in model["prompt_tokens_by"]
+    assert total["worst"]["cost"] == pytest.approx((total["worst"]["prompt_tokens"] * 1000 + total["worst"]["completion_tokens"] * 2000) / MILLION)
+    assert "knowledge: 6 (at worst 24) requests" in said and "cost" in said
+
+
+def test_a_dry_run_reads_a_pipe_and_checks_it(served):
+    rows = PAIRS.read_bytes()
+    document, _ = planned("--judge", served.uri, "--stages", "knowledge", "--limit", 5, stdin=rows)
+    assert document["rows"] == 5 and "cost" not in document["models"][0]["total"]["worst"]
+    bad = lore(*SYNTH, "--judge", served.uri, "--dry-run", stdin=rows + b"no json\n")
+    assert bad.code == 3 and "<stdin>:25: not valid JSON" in bad.err and bad.out == b""
+    assert planned(stdin=b"")[0] == {"rows": 0, "cached": 0, "models": []}
+
+
+def test_a_dry_run_counts_what_the_cache_holds_and_leaves_it_as_it_is(served, tmp_path):
+    cache = tmp_path / "replies.sqlite"
+    words = (PAIRS, "--judge", served.uri, "--reply-cache", cache)
+    assert planned(*words)[0]["cached"] == 0 and not cache.exists()
+    assert lore(*SYNTH, *words, "--limit", 12).code == 0
+    before = json.loads(lore("lore-synth", "cache", "stat", cache, "--json").out)["hits"]
+    document, _ = planned(*words, "--limit", 12)
+    assert document["models"][0]["total"]["worst"]["requests"] == 0 and document["cached"] > 12
+    model = planned(*words)[0]["models"][0]
+    assert model["stages"]["rules"]["expected"]["requests"] == 12 and model["completion_tokens_by"] == "the model's replies in the cache"
+    assert json.loads(lore("lore-synth", "cache", "stat", cache, "--json").out)["hits"] == before
+
+
+def test_a_local_model_is_counted_by_its_own_tokenizer_without_its_weights(tmp_path):
+    pytest.importorskip("transformers")
+    from lore_cli.train import scratch
+
+    scratch.train_tokenizer([PAIRS.read_text("utf-8")], 400).save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
+    document, _ = planned(PAIRS, "--judge", f"hf:{tmp_path / 'model'}", "--stages", "knowledge", "--limit", 4)
+    (model,) = document["models"]
+    assert model["prompt_tokens_by"] == "the model's tokenizer" and model["model"].startswith("sha256:")
+    assert model["total"]["expected"]["prompt_tokens"] > 1000
+    missing = lore(*SYNTH, PAIRS, "--judge", f"hf:{tmp_path / 'none'}", "--dry-run")
+    assert missing.code == 4 and "no such directory" in missing.err
+
+
+# ------------------------------------------------------------------------------------------------ before the first paid call
+
+
+@pytest.mark.parametrize("command", ["lore-synth", "lore-rair run", "lore-distill label"])
+def test_a_bad_row_among_the_first_is_told_before_anything_is_asked(command, tmp_path):
+    rows = PAIRS.read_bytes().splitlines(keepends=True)
+    rows = [row.replace(b'"image":"images/', f'"image":"{EXAMPLES}/images/'.encode()) for row in rows]
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(rows[:20]) + b'{"id": 1}\n')
+    with ExpertServer() as server:
+        words = (command, tmp_path / "rows.jsonl", "--judge", server.uri, "--batch-size", 1, "-o", tmp_path / "out.jsonl")
+        done = lore(*words)
+        assert done.code == 3 and "rows.jsonl:21: id" in done.err and server.paid == 0
+        (tmp_path / "out.jsonl").write_text("kept")
+        assert lore(*words).code == 2 and server.asked == []
+
+
+def test_a_picture_that_is_missing_is_told_before_anything_is_asked(tmp_path):
+    rows = [json.loads(line) for line in PAIRS.read_bytes().splitlines()]
+    rows[9]["item"]["image"] = "images/none.png"
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with ExpertServer() as server:
+        done = lore(*SYNTH, path, "--judge", server.uri, "--batch-size", 1)
+        assert done.code == 3 and f"row '{rows[9]['id']}': item.image" in done.err and server.asked == []
+        assert lore(*SYNTH, path, "--judge", server.uri, "--stages", "knowledge", "--limit", 2).code == 0
+
+
+def test_an_output_without_space_is_told_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    done = lore("lore-rair run", tmp_path / "none.jsonl", "--judge", "rulebook:", "-o", tmp_path / "out.jsonl")
+    assert done.code == 4 and "1000 bytes free" in done.err and "none.jsonl" not in done.err

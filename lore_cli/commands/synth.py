@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from lore_cli import stream
 from lore_cli.commands.common import (
     SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
 )  # fmt: skip
+from lore_cli.commands.spend import Planning, dry_run, emit, planning_options
 from lore_cli.commands.verbs import CommandWithVerbs, Verb
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.images import Relocation
@@ -48,10 +50,11 @@ _WINDOW_BATCHES = 4
 @click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
 @click.option("--attempts", type=click.IntRange(min=1), default=READINGS, help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
 @click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
+@planning_options
 @click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies.")
 @version_option
 def cli(
-    inputs: Inputs, output: Output, judging: Judging, run: Run, stages: str, layout: Layout, naive: bool, images: str | None, attempts: int,
+    inputs: Inputs, output: Output, judging: Judging, run: Run, planning: Planning, stages: str, layout: Layout, naive: bool, images: str | None, attempts: int,
     rejected: str | None, accept_ungraded: bool,
 ) -> int:  # fmt: skip
     """Progressive reasoning: pairs become traces, in three stages that also run piped.
@@ -69,27 +72,51 @@ def cli(
     --knowledge files hold rows of two kinds, mixed as you like: {"term", "needs"} of a glossary, and {"category", "path", "names", "attributes"} of a
     taxonomy, whose categories and values join the rulebook's tables. examples/importers/shopify_taxonomy.py makes them of Shopify's taxonomy.
 
+    --emit-batch writes the requests whose replies the cache does not hold, for OpenAI's Batch API or `vllm run-batch`; HOST is not asked. Then take its
+    results in and emit the next (needs, evidence, answers, those that were no good) until nothing waits. Requests without a result are written again.
+
     \b
     Example:
       $ lore-synth examples/pairs.jsonl --knowledge examples/glossary.jsonl -o /tmp/traces.jsonl --force
       $ echo '{"id": "1", "query": "clear 贵妃榻", "item": {"id": "1", "title": "Daybed"}}' | lore-synth - --stages knowledge --knowledge examples/taxonomy.jsonl
       $ lore-synth examples/pairs.jsonl --stages knowledge | lore-synth - --stages visual --images examples | lore-synth - --stages rules --layout answer-first > /tmp/piped.jsonl
+      $ lore-synth examples/pairs.jsonl --judge http://HOST/v1#MODEL --price-in 0.4 --price-out 1.6 --dry-run
+      $ lore-synth examples/pairs.jsonl --judge http://HOST/v1#MODEL --reply-cache /tmp/replies.sqlite --emit-batch /tmp/1.jsonl --force
+      $ : > /tmp/1.out.jsonl  # vllm run-batch -i /tmp/1.jsonl -o /tmp/1.out.jsonl --model MODEL
+      $ lore-synth examples/pairs.jsonl --judge http://HOST/v1#MODEL --reply-cache /tmp/replies.sqlite --ingest-batch /tmp/1.out.jsonl --emit-batch /tmp/2.jsonl --force
     """
-    from lore_cli.synth.merge import Tally, synthesise
+    from lore_cli.synth.merge import synthesise
+    from lore_cli.synth.rehearse import rehearse
 
     layout = _layout(layout, naive, judging.settings.prompt)
     chosen = _stages(stages, layout)
-    for path in (output.path, rejected):
+    planning.prepare(judging.spending, judging.uri, output.force, inputs, run.log)
+    for path in (output.path, rejected) if not planning.asks_nothing else ():
         stream.refuse_existing(path, output.replaces)
     inputs, first = inputs.peek(Trace)
+    source = Path(images).resolve() if images else inputs.folder
     if "visual" in chosen and inputs.on_bad == "fail":
-        _check_pictures(first, Path(images) if images else inputs.folder)
-    steps, batch = _steps(chosen, inputs, judging, layout, images, attempts, accept_ungraded, run.log)
-    identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(chosen), **{key: value for step in steps for key, value in step.identity().items()}}
+        _check_pictures(first, source)
+    ready = functools.partial(_steps, chosen, inputs, layout, images, attempts, accept_ungraded, run.log)
+    steps, batch = ready(judging)
+    if planning.dry_run:
+        experts, _ = ready(dataclasses.replace(judging, uri="rulebook:"))
+        return dry_run(lambda begin: rehearse(inputs.read(Trace), steps, experts, batch, begin), judging.spending, inputs, run.log)
+    if planning.emit:
+        return emit(planning.emit, output.force, judging.spending, synthesise(inputs.read(Trace), steps, batch), inputs, run.log)
+    return _traces_to_output(inputs, output, judging, run, steps, batch, source, rejected)
+
+
+def _traces_to_output(
+    inputs: Inputs, output: Output, judging: Judging, run: Run, steps: list[Stage], batch: int, source: Path, rejected: str | None
+) -> int:  # fmt: skip
+    """Rows through the stages to the output, with a count of what came of them. `source`: what image paths are relative to."""
+    from lore_cli.synth.merge import Tally, synthesise
+
+    stages = [step.name for step in steps]
+    identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(stages), **{key: value for step in steps for key, value in step.identity().items()}}
     tally, counts = Tally(), _Late()
     log = _Counting(run.log, tally, counts)
-
-    source = Path(images).resolve() if images else inputs.folder
     moved = Relocation(source, source if stream.is_pipe(output.path) else Path(str(output.path)).resolve().parent)
 
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
@@ -97,7 +124,7 @@ def cli(
             yield dataclasses.replace(outcome, row=moved.row(outcome.row))
 
     code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts, spending=judging.spending)
-    for line in tally.lines() if "rules" in chosen else ():
+    for line in tally.lines() if "rules" in stages else ():
         run.log.say(line)
     return code
 
@@ -146,7 +173,7 @@ def _check_pictures(first: list[Trace], folder: Path) -> None:
 
 
 def _steps(
-    chosen: tuple[str, ...], inputs: Inputs, judging: Judging, layout: Layout, images: str | None, attempts: int, ungraded: bool, log: Log
+    chosen: tuple[str, ...], inputs: Inputs, layout: Layout, images: str | None, attempts: int, ungraded: bool, log: Log, judging: Judging
 ) -> tuple[list[Stage], int]:  # fmt: skip
     """The stages ready to run, and how many rows they take at a time."""
     from lore_cli.path.knowledge import load_glossary, vocabulary

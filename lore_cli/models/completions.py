@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from lore_cli.models import Cut
+
 LIKELIEST = 20  # next tokens whose log-probability is asked for: the most that servers allow by default
 
 Step = tuple[str, dict[str, float]]  # a token that was written, and the log-probabilities of the likeliest in its place
@@ -40,6 +42,16 @@ def text_of(choice: dict[str, Any], chat: bool) -> str | None:
     message = choice.get("message") if chat else choice
     text = message.get("content" if chat else "text") if isinstance(message, dict) else None
     return text if isinstance(text, str) else None
+
+
+def reply_of(choice: dict[str, Any], chat: bool, max_tokens: int) -> str:
+    """The reply in a choice. Raises `Cut` for one that reached `max_tokens`, `RequestFailed` where there is no text to take for one."""
+    text, ending = text_of(choice, chat), choice.get("finish_reason")
+    if ending == "length":
+        raise Cut(text or "", max_tokens)
+    if text is None or ending in ("content_filter", "tool_calls"):
+        raise RequestFailed(f"the server gave no text (finish_reason {ending!r})")
+    return text
 
 
 def steps(told: Any, chat: bool) -> list[Step]:

@@ -61,20 +61,37 @@ class HttpModel:
         self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
     ) -> list[list[str | Exception]]:
         """See `TextModel`. Draws are single requests with seeds of their own."""
+        if temperature == 0 and self._tells:
+            self._written.clear()
+        return self._drawn(self._reply, prompts, samples, temperature, max_new_tokens, seed)
+
+    def bodies(
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+    ) -> list[list[dict[str, Any] | Exception]]:
+        """The body of each request that `generate` would send, and nothing sent: for batch files."""
+
+        async def body(asked: tuple[str | Look, dict[str, Any]]) -> dict[str, Any]:
+            return await self._asked(asked[0]) | asked[1]
+
+        return self._drawn(body, prompts, samples, temperature, max_new_tokens, seed)
+
+    def _drawn(
+        self, job: Callable[[tuple[str | Look, dict[str, Any]]], Awaitable[Any]], prompts: Sequence[str | Look], samples: int, temperature: float, max_new_tokens: int, seed: int
+    ) -> list[list[Any]]:
+        """What `job` makes of (prompt, settings) for each draw of each prompt; a greedy reply is one, repeated."""
         drawn = samples if temperature > 0 else 1
         settings: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature}
         if temperature > 0:
             settings["top_p"] = 1.0
         elif self._tells:
             settings |= self._logprobs
-            self._written.clear()
         asked = []
         for prompt in prompts:
             text = prompt.text if isinstance(prompt, Look) else prompt
             for draw in range(drawn):
                 asked.append((prompt, settings | ({"seed": draw_seed(seed, draw, text)} if temperature > 0 else {})))
-        replies = self._each(self._reply, asked)
-        return [replies[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
+        made = self._each(job, asked)
+        return [made[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
 
     def label_probabilities(
         self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None
@@ -109,7 +126,7 @@ class HttpModel:
 
     async def ask(self, prompt: str | Look, settings: dict[str, Any], *, attempts: int | None = None) -> dict[str, Any]:
         """The choice of a completion. Raises `RequestFailed`, and `Blind` and `BadPicture` for a picture that cannot be shown."""
-        document = await self.server.request("POST", self._path, await self._asked(prompt) | settings, attempts=attempts)
+        document = await self.server.request("POST", self.path, await self._asked(prompt) | settings, attempts=attempts)
         choice = choice_of(document)
         self.usage.add(*usage_of(document))
         return choice
@@ -132,7 +149,8 @@ class HttpModel:
         return {"logprobs": True, "top_logprobs": LIKELIEST} if self.chat else {"logprobs": LIKELIEST}
 
     @property
-    def _path(self) -> str:
+    def path(self) -> str:
+        """The endpoint, below the address."""
         return "chat/completions" if self.chat else "completions"
 
     def _each(self, job: Callable[[Job], Awaitable[Any]], asked: Sequence[Job]) -> list[Any]:
@@ -149,11 +167,7 @@ class HttpModel:
     async def _reply(self, asked: tuple[str | Look, dict[str, Any]]) -> str:
         prompt, settings = asked
         choice = await self.ask(prompt, settings)
-        text, ending = completions.text_of(choice, self.chat), choice.get("finish_reason")
-        if ending == "length":
-            raise Cut(text or "", settings["max_tokens"])
-        if text is None or ending in ("content_filter", "tool_calls"):
-            raise RequestFailed(f"the server gave no text (finish_reason {ending!r})")
+        text = completions.reply_of(choice, self.chat, settings["max_tokens"])
         if "logprobs" in settings:
             self._written[prompt] = completions.steps(choice.get("logprobs"), self.chat)
         return text
@@ -184,9 +198,7 @@ def open_http(
     A model that the server does not list is asked for one token, because not every server lists what it serves. Raises `Missing` when nobody
     answers, when the key is refused or the model is not there, naming those that are; `UsageError` when the URI or the key cannot be used.
     """
-    base, _, name = uri.partition("#")
-    _check(base, api_key)
-    model = HttpModel(Server(base.rstrip("/"), api_key, timeout_s=timeout_s, concurrency=concurrency), name, chat)
+    model = _unverified(uri, chat, api_key, timeout_s=timeout_s, concurrency=concurrency)
 
     async def verify(model: HttpModel) -> HttpModel:
         await _verify(model)
@@ -195,6 +207,20 @@ def open_http(
         return model
 
     return model.server.run(verify, [model])[0]
+
+
+def unasked_http(uri: str, *, chat: bool = True) -> HttpModel:
+    """The model of `http://HOST/v1#MODEL` without asking the server anything. Raises `UsageError` when the URI names no model."""
+    model = _unverified(uri, chat, None)
+    if not model.name:
+        raise UsageError(f"'{uri}' names no model", hint="write http://HOST:PORT/v1#MODEL: the server is not asked which it has")
+    return model
+
+
+def _unverified(uri: str, chat: bool, api_key: str | None, **how: Any) -> HttpModel:
+    base, _, name = uri.partition("#")
+    _check(base, api_key)
+    return HttpModel(Server(base.rstrip("/"), api_key, **how), name, chat)
 
 
 def _check(base: str, api_key: str | None) -> None:
