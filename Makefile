@@ -58,6 +58,10 @@ COMMON := --seed $(SEED) --force
 PARTLY := || test $$? -eq 5
 RULES := --rulebook $(RULEBOOK)
 KNOW := $(if $(KNOWLEDGE),--knowledge $(KNOWLEDGE),)
+# Training takes every core and runs alone: the order-only prerequisites behind `|` see to it. All else takes one, JOBS at a time: a small model
+# generates no faster on two [docs/results.md].
+JOBS ?= 2
+ONE_CORE := OMP_NUM_THREADS=1
 SYSTEMS := lexical rulebook label-only cot-sft rl student tiered
 REPORTS := $(foreach system,$(SYSTEMS),$(R)/reports/$(system).json)
 
@@ -65,7 +69,8 @@ REPORTS := $(foreach system,$(SYSTEMS),$(R)/reports/$(system).json)
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-lifecycle: $(R)/report.html
+lifecycle:
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) $(R)/report.html
 	@$(LORE)rair board $(BOARD)
 	@echo "report: $(R)/report.html"
 
@@ -105,36 +110,36 @@ $(R)/traces.jsonl.manifest.json: $(R)/train.jsonl $(KNOWLEDGE) $(RULEBOOK)
 $(R)/labels.jsonl.manifest.json: $(R)/train.jsonl $(RULEBOOK)
 	$(LORE)synth $< --layout label-only $(RULES) -o $(R)/labels.jsonl $(COMMON)
 
-$(R)/label-only.manifest.json: $(R)/labels.jsonl
+$(R)/label-only.manifest.json: $(R)/labels.jsonl | $(R)/traces.jsonl $(R)/reports/lexical.json $(R)/reports/rulebook.json
 	$(LORE)sft $< $(BASE) $(SFT_LABEL) $(RULES) -o $(R)/label-only $(COMMON)
 
-$(R)/cot-sft.manifest.json: $(R)/traces.jsonl
+$(R)/cot-sft.manifest.json: $(R)/traces.jsonl | $(R)/label-only.manifest.json
 	$(LORE)sft $< $(BASE) $(SFT) $(RULES) -o $(R)/cot-sft $(COMMON)
 
 # ---------------------------------------------------------------- stage 2: reinforcement learning
 # From the traces: a grade that no reasoning explains is a rater's slip, and teaches none.
 $(R)/rl-pairs.jsonl.manifest.json: $(R)/traces.jsonl $(R)/cot-sft.manifest.json $(RULEBOOK)
-	$(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON) $(PARTLY)
+	$(ONE_CORE) $(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON) $(PARTLY)
 
-$(R)/rl.manifest.json: $(R)/rl-pairs.jsonl $(R)/traces.jsonl
+$(R)/rl.manifest.json: $(R)/rl-pairs.jsonl $(R)/traces.jsonl | $(R)/reports/label-only.json $(R)/reports/cot-sft.json
 	$(LORE)rl train $< --model $(R)/cot-sft --traces $(R)/traces.jsonl $(RULES) $(RL) -o $(R)/rl $(COMMON)
 
 # ---------------------------------------------------------------- stage 3: distillation and tiers
 $(R)/soft.jsonl.manifest.json: $(R)/train.jsonl $(R)/rl.manifest.json
-	$(LORE)distill label $< --judge hf:$(R)/rl $(RULES) $(DISTILL_LABEL) -o $(R)/soft.jsonl $(COMMON) $(PARTLY)
+	$(ONE_CORE) $(LORE)distill label $< --judge hf:$(R)/rl $(RULES) $(DISTILL_LABEL) -o $(R)/soft.jsonl $(COMMON) $(PARTLY)
 
 $(R)/student.manifest.json: $(R)/soft.jsonl
-	$(LORE)distill train $< $(RULES) $(KNOW) $(DISTILL) -o $(R)/student $(COMMON)
+	$(ONE_CORE) $(LORE)distill train $< $(RULES) $(KNOW) $(DISTILL) -o $(R)/student $(COMMON)
 
 $(R)/plan.json.manifest.json: $(LOG) $(R)/student.manifest.json
 	$(LORE)tier plan $(LOG) $(PLAN) --cache $(R)/cache --student student:$(R)/student --tail hf:$(R)/rl -o $(R)/plan.json $(COMMON)
 
 $(R)/cache.manifest.json: $(R)/plan.json.manifest.json $(PAGES) $(R)/rl.manifest.json $(RULEBOOK)
-	$(LORE)tier refresh --plan $(R)/plan.json --pairs $(PAGES) --judge hf:$(R)/rl $(RULES) --cache $(R)/cache $(REFRESH) --seed $(SEED) $(PARTLY)
+	$(ONE_CORE) $(LORE)tier refresh --plan $(R)/plan.json --pairs $(PAGES) --judge hf:$(R)/rl $(RULES) --cache $(R)/cache $(REFRESH) --seed $(SEED) $(PARTLY)
 
 # Pages of held-out queries only: no judge has learnt from them.
 $(R)/replay.json: $(R)/cache.manifest.json $(R)/held-out.jsonl
-	$(LORE)tier replay $(LOG) --plan $(R)/plan.json --candidates $(R)/held-out.jsonl --gold $(R)/held-out.jsonl $(REPLAY) $(RULES) -o $@ $(COMMON) $(PARTLY)
+	$(ONE_CORE) $(LORE)tier replay $(LOG) --plan $(R)/plan.json --candidates $(R)/held-out.jsonl --gold $(R)/held-out.jsonl $(REPLAY) $(RULES) -o $@ $(COMMON) $(PARTLY)
 	@touch $@
 
 # ---------------------------------------------------------------- measuring: one benchmark, one scorer, every system
@@ -151,13 +156,13 @@ ASKED_cot-sft = $(SAMPLES)
 ASKED_rl = $(SAMPLES)
 
 $(R)/verdicts/lexical.jsonl.manifest.json: $(R)/train.jsonl
-$(R)/verdicts/label-only.jsonl.manifest.json: $(R)/label-only.manifest.json
+$(R)/verdicts/label-only.jsonl.manifest.json: $(R)/label-only.manifest.json | $(R)/cot-sft.manifest.json
 $(R)/verdicts/cot-sft.jsonl.manifest.json: $(R)/cot-sft.manifest.json
 $(R)/verdicts/rl.jsonl.manifest.json: $(R)/rl.manifest.json
 $(R)/verdicts/student.jsonl.manifest.json: $(R)/student.manifest.json
 $(R)/verdicts/tiered.jsonl.manifest.json: $(R)/cache.manifest.json
 $(R)/verdicts/%.jsonl.manifest.json: $(R)/bench.manifest.json $(RULEBOOK)
-	$(LORE)rair run $(R)/bench/all.jsonl --judge '$(JUDGE_$*)' $(RULES) $(ASKED_$*) -o $(R)/verdicts/$*.jsonl $(COMMON) $(PARTLY)
+	$(ONE_CORE) $(LORE)rair run $(R)/bench/all.jsonl --judge '$(JUDGE_$*)' $(RULES) $(ASKED_$*) -o $(R)/verdicts/$*.jsonl $(COMMON) $(PARTLY)
 
 $(R)/reports/%.json: $(R)/verdicts/%.jsonl $(R)/bench.manifest.json
 	@mkdir -p $(R)/reports

@@ -1,5 +1,6 @@
 # A GPU box with your own pairs, a real base model and a real teacher:
 #   make lifecycle PROFILE=gpu PAIRS=pairs.parquet LOG=log.parquet MODEL=Qwen/Qwen3-4B JUDGE=http://gpu1:8000/v1#qwen3-32b
+JOBS ?= 1
 MODEL ?= Qwen/Qwen3-4B
 MARKET ?= --items 8000 --queries 9000
 BENCH ?= --general 2000 --hard 1000 --visual 600
