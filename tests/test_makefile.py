@@ -24,7 +24,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def commands(output: str) -> set[str]:
     """The commands that make would run, `lore-VERB` and its verb."""
-    words = [line.split("lore-", 1)[1].split() for line in output.splitlines() if line.startswith(".venv/bin/lore-")]
+    words = [line.split("lore-", 1)[1].split() for line in output.splitlines() if ".venv/bin/lore-" in line]
     return {" ".join(part for part in line[:2] if part.isalpha()) for line in words}
 
 
