@@ -13,7 +13,7 @@ from lore_cli.path.follow import Reading, follow
 from lore_cli.path.knowledge import Entry, Glossary, load_glossary, vocabulary
 from lore_cli.path.lexical import overlap
 from lore_cli.path.needs import construct
-from lore_cli.path.text import near
+from lore_cli.path.text import edits, near
 from lore_cli.records import Item, Need
 from lore_cli.rulebook import load_rulebook
 
@@ -72,6 +72,7 @@ QUERIES = {
     "cover for sofa bed": ["category = sofa cover", "compatibility = sofa bed"],
     "sofa cover": ["category = sofa cover"],
     "curtain rod": ["category = curtain rod"],
+    "heavy duty hinge": ["category = hinge", "function-effect = heavy duty"],
     "iphone 14 case": ["category = case", "series-model = iphone 14"],
     "phone case for iphone 14": ["category = phone case", "compatibility = iphone 14"],
     "bosch printer ink": ["category = ink cartridge", "brand = bosch"],
@@ -138,13 +139,27 @@ FOLLOWED = [
     ("10 ft garden hose", {"title": "Garden hose 120 in"}, "L4", ["category: exact hose [title]", "size-specification: exact 120 in [title]", "occasion-scene: exact garden [title]"]),
     ("10 ft rug", {"title": "Rug 3 m"}, "L3", ["category: exact rug [title]", "size-specification: close 3 m [title]"]),
     ("10 ft rug", {"title": "Rug 25 ft."}, "L2", ["category: exact rug [title]", "size-specification: conflict 25 ft [title]"]),
+    ("10 ft rug", {"title": "Rug 25 ft. x 2 ft."}, "L3", ["category: exact rug [title]", "size-specification: unknown"]),  # a title names few of an item's lengths
+    ("10 ft rug", {"title": "Rug", "attributes": {"size": "25 ft x 2 ft"}}, "L2", ["category: exact rug [title]", "size-specification: conflict 25 ft [attributes]"]),
     ("sofa under 300", {"title": "Sofa", "price": 300.0}, "L4", ["category: exact sofa [title]", "price-condition: exact 300 [price]"]),
     ("sofa under 300", {"title": "Sofa", "price": 300.5}, "L2", ["category: exact sofa [title]", "price-condition: conflict 300.5 [price]"]),
     ("sofa under 300", {"title": "Sofa"}, "L3", ["category: exact sofa [title]", "price-condition: unknown"]),
     # glossary terms in the item
     ("navy rug", {"title": "midnight rug"}, "L4", ["category: exact rug [title]", "colour: exact midnight [title]"]),
-    # words in other forms
+    # words in other forms: inflected, compounds, misspelt
     ("fence railing", {"title": "fence rail"}, "L4", ["category: exact fence rail [title]"]),
+    ("oak book case", {"title": "Oak Bookcase"}, "L4", ["category: exact bookcase [title]", "material: exact oak [title]"]),
+    ("stubby driver", {"title": "Screwdriver"}, "L4", ["category: exact screwdriver [title]"]),
+    ("yard door", {"title": "Outdoor Bench"}, "L1", ["category: conflict bench [title]"]),
+    ("unbralla", {"title": "9 ft. Umbrella"}, "L4", ["category: exact umbrella [title]"]),
+    ("unbralla", {"title": "Unbreakable Bowl"}, "L1", ["category: conflict bowl [title]"]),
+    # what the title calls the product, and what it merely mentions
+    ("storage bench", {"title": "Cedar Bench"}, "L4", ["category: exact bench [title]"]),
+    ("storage bench", {"title": "Bench Vise"}, "L3", ["category: close bench [title]"]),
+    ("shelf organizer", {"title": "Organizer Set (3-Piece)"}, "L4", ["category: exact organizer [title]"]),
+    ("garage grinder", {"title": "Drill/Grinder Combo with Case"}, "L4", ["category: exact grinder [title]"]),
+    ("bench sawdust", {"title": "Oak Bench"}, "L3", ["category: close bench [title]"]),
+    ("brass mortise lever knob", {"title": "Mortise Lever"}, "L3", ["category: close lever [title]", "material: unknown", "series-model: exact mortise [title]"]),
 ]
 
 
@@ -196,6 +211,13 @@ def test_any_query_and_item_give_an_answer_that_can_be_written_and_read(query: s
 def test_near_is_mutual_and_means_one_edit(left: str, right: str):
     assert near(left, right) == near(right, left)
     assert near(left, left) and near(left, left + "z") and near("x" + left, left)
+
+
+@given(some.text("abc", max_size=5), some.text("abc", max_size=5))
+def test_edits_are_counted_alike_both_ways_and_agree_with_near(left: str, right: str):
+    assert edits(left, right, 2) == edits(right, left, 2)
+    assert (edits(left, right, 1) <= 1) == near(left, right)
+    assert edits(left + "xy", left, 2) == 2 and edits(left + "xyz", left, 2) == 3
 
 
 def test_overlap_is_the_share_of_query_words():

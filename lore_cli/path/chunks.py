@@ -69,6 +69,9 @@ def _next(tokens: Tokens, index: int, vocabulary: Vocabulary, sized: dict[int, M
         marker = vocabulary.words[name].longest(tokens.stems, index) if name in vocabulary.words else None
         if marker:
             return [Chunk(kind, index, index + marker[0], marker[1])]  # type: ignore[arg-type]
+    phrase = vocabulary.words["modifier"].longest(tokens.stems, index) if "modifier" in vocabulary.words else None
+    if phrase and phrase[0] > 1:
+        return [Chunk("word", index, index + phrase[0], phrase[1])]  # `heavy duty`
     return [Chunk("word", index, index + 1, tokens.stems[index])]
 
 

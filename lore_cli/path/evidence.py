@@ -47,8 +47,8 @@ class Text:
 class View:
     """An item, read. `positions`: where each stem occurs, the most trusted field first. `heads`: what listed product the item says it is.
 
-    noun: the last word of what the title names, listed or not. `joined` (two neighbours as one word), `roots` and `initials` are filled
-    by `loosen` when a word is not found as it stands.
+    noun: the last word of what the title names, listed or not. `joined` (two neighbours as one word), `roots`, `initials` and `finals` are
+    filled by `loosen` when a word is not found as it stands.
     """
 
     texts: list[Text] = field(default_factory=list)
@@ -62,6 +62,7 @@ class View:
     joined: dict[str, tuple[int, int]] = field(default_factory=dict)
     roots: dict[str, tuple[int, int]] = field(default_factory=dict)
     initials: dict[str, list[tuple[str, tuple[int, int]]]] = field(default_factory=dict)
+    finals: dict[str, list[tuple[str, tuple[int, int]]]] = field(default_factory=dict)
 
     def loosen(self) -> None:
         """Index the words by what still identifies them when their form differs."""
@@ -75,6 +76,7 @@ class View:
             self.roots.setdefault(root(word), at)
             if len(word) >= 5:
                 self.initials.setdefault(word[0], []).append((word, at))
+                self.finals.setdefault(word[-1], []).append((word, at))
 
 
 def gather(item: Item, rulebook: Rulebook, needs: Sequence[Need] | None = None, glossary: Glossary = EMPTY) -> tuple[Evidence, ...]:
@@ -213,7 +215,7 @@ def _read_head(text: Text, categories: Sequence[tuple[int, int, str]], view: Vie
     tokens = text.tokens
     target, limit = _borders(tokens, known)
     if text.source == "title":
-        view.noun = _noun(text, limit)
+        view.noun = _noun(text, limit, known)
     inside = [category for category in categories if category[0] < limit]
     if inside:
         first_gap = next((index for index in range(inside[0][1], limit) if tokens.words[index] == GAP), limit)
@@ -241,20 +243,33 @@ def _read_head(text: Text, categories: Sequence[tuple[int, int, str]], view: Vie
             view.fits.append(Found(surface, surface, text.source))
 
 
-def _noun(text: Text, limit: int) -> Found | None:
-    """The last word of the title's first phrase that has one, other than a number, a unit or a listed value that is no product."""
+def _noun(text: Text, limit: int, known: Vocabulary) -> Found | None:
+    """The last word of the title's first phrase that has one, other than a number, a unit or a listed value that is no product.
+
+    A word that only gathers things (`set`, `kit`) names the product where nothing stands before it.
+    """
     tokens = text.tokens
     taken = {at for start, end, dimension, _ in text.listed if dimension != "category" for at in range(start, end)}
     taken |= {at for measure in text.sizes for at in range(measure.start, measure.end)}
-    gap = next((at for at in range(1, limit) if tokens.words[at] == GAP and tokens.words[at - 1] != GAP), limit)
+    gap = next((at for at in range(1, limit) if tokens.words[at] == GAP and tokens.words[at - 1] != GAP and not _is_joint(tokens, at)), limit)
+    gathering: int | None = None
     for border in (gap, limit):
         for at in reversed(range(border)):
             if at not in taken and tokens.words[at] != GAP and not is_number(tokens.words[at]) and (len(tokens.words[at]) > 2 or is_han(tokens.words[at])):
+                if known.is_in("gathering", tokens.stems[at]):
+                    gathering = at if gathering is None else gathering
+                    continue
                 start = at
                 while start and is_han(tokens.words[start]) and is_han(tokens.words[start - 1]) and start - 1 not in taken:
                     start -= 1
                 return Found(tokens.stems[at], tokens.surface(start, at + 1), "title")
-    return None
+    return Found(tokens.stems[gathering], tokens.surface(gathering, gathering + 1), "title") if gathering is not None else None
+
+
+def _is_joint(tokens: Tokens, index: int) -> bool:
+    """Whether a mark joins the words beside it, as in "interior/exterior paint", rather than separates phrases."""
+    begin, end = tokens.spans[index]
+    return tokens.text[begin:end] in "/+" and tokens.text[begin - 1 : begin].isalpha() and tokens.text[end : end + 1].isalpha()
 
 
 def _borders(tokens: Tokens, known: Vocabulary) -> tuple[int | None, int]:

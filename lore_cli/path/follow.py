@@ -16,14 +16,21 @@ from typing import Literal
 from lore_cli.answer import clean_value, need_text
 from lore_cli.path.evidence import TRUST, Found, View, view_of
 from lore_cli.path.knowledge import EMPTY, Glossary, Vocabulary, vocabulary
-from lore_cli.path.measures import measures
-from lore_cli.path.text import GAP, amount, is_number, near, root, tokenise
+from lore_cli.path.measures import Measure, measures
+from lore_cli.path.text import GAP, amount, edits, is_number, near, root, tokenise
 from lore_cli.records import Item, Match, Need, Source, State
 from lore_cli.rulebook import Rulebook
 from lore_cli.values import compare_quantity
 
 SEVERAL = frozenset({"function-effect", "ingredient-component", "occasion-scene", "ip-theme", "compatibility"})
 """Dimensions in which an item may have many values at once: another value in its title contradicts nothing."""
+
+IN_OWN_WORDS = frozenset({"brand", "series-model", "function-effect"})
+"""Dimensions of the words that no table lists."""
+COMPOUND = 4
+"""Letters that the head of a compound leaves before it, at least: `case` is in "bookcase", `door` is not in "outdoor"."""
+LONG = 7
+"""Letters of a word that may be misspelt by two edits."""
 
 _ORDER: dict[State, int] = {"exact": 0, "close": 1, "conflict": 2}
 Answer = tuple[State, Found | None]
@@ -54,9 +61,18 @@ def follow(needs: Sequence[Need], item: Item, rulebook: Rulebook, glossary: Glos
     view = view_of(item, known)
     matches = [_match(need, item, view, known, reading) for need in needs]
     first = matches[0] if matches else None
-    if first and first.attribute == "category" and first.state == "unknown" and view.noun and not needs[0].negated and _is_other(matches, reading):
-        matches[0] = Match("category", first.need, "conflict", clean_value(view.noun.surface).lower(), view.noun.source)
+    if first and first.attribute == "category" and first.state == "unknown" and view.noun and not needs[0].negated:
+        state: State = "conflict" if _is_other(matches, reading) else "close" if _is_named(needs, view.noun, known) else "unknown"
+        if state != "unknown":
+            matches[0] = Match("category", first.need, state, clean_value(view.noun.surface).lower(), view.noun.source)
     return tuple(matches)
+
+
+def _is_named(needs: Sequence[Need], noun: Found, known: Vocabulary) -> bool:
+    """Whether the query has what the title calls the product among the words no table lists, though not as its last: `door exterior`."""
+    if _is_listed(needs[0], known):
+        return False
+    return any(noun.value in _words(need.value) for need in needs if need.attribute in IN_OWN_WORDS and not need.negated)
 
 
 def _is_other(matches: Sequence[Match], reading: Reading) -> bool:
@@ -197,12 +213,19 @@ def _measured(need: Need, view: View, known: Vocabulary) -> Answer:
         own = [(measure, source) for measure, source in view.sizes if TRUST[source] == trust]
         same = next(((measure, source) for measure, source in own if measure.number == wanted[2] and (not wanted[0] or not measure.kind)), None)
         compared = compare_quantity((wanted[0], wanted[1]), [(measure.kind, measure.amount) for measure, _ in own]) if wanted[0] else None
+        if compared and compared[0] == "conflict" and not same and _has_several(own, wanted[0]):
+            continue  # an item has more lengths than its title names
         if compared and (compared[0] != "conflict" or not same):
             measure, source = own[compared[1]]
             return compared[0], Found(measure.surface, measure.surface, source)
         if same:
             return "exact", Found(same[0].surface, same[0].surface, same[1])
     return _SILENT
+
+
+def _has_several(measured: Sequence[tuple[Measure, Source]], kind: str) -> bool:
+    """Whether running text, no attribute, gives several measurements of a kind."""
+    return sum(measure.kind == kind and source != "attributes" for measure, source in measured) > 1
 
 
 @lru_cache(maxsize=16_384)
@@ -231,22 +254,26 @@ def _price(need: Need, item: Item, known: Vocabulary) -> Answer:
 
 
 def _spoken(value: str, view: View, need_head: bool = False) -> Answer | None:
-    """The words of a value that no table relates, looked for in the item: exact when all are there, close when the last or half of them are."""
+    """The words of a value that no table relates, looked for in the item: exact when all are there, close when half of them are.
+
+    need_head: the value names a product. Its last word is the product itself: exact where the title calls the item so, close where it is merely there.
+    """
     words = _words(value)
     if not words:
         return None
-    places = [_place(word, view) for word in words]
-    hits = [place for place in places if place is not None]
+    places = _places(words, view)
+    hits = list(dict.fromkeys(place for place in places if place is not None))
     if not hits:
-        joined = view.positions.get("".join(words))
-        hits = [joined] if joined and len(words) > 1 else []
-        if not hits:
-            return None
-        places = hits
-    if None in places and 2 * len(hits) < len(words) and not (need_head and places[-1]):
         return None
-    state: State = "exact" if None not in places else "close"
-    return state, _quoted(hits, view)
+    if None in places and 2 * (len(places) - places.count(None)) < len(words) and not (need_head and places[-1]):
+        return None
+    whole = None not in places or (need_head and _is_noun(places[-1], view))
+    return ("exact" if whole else "close"), _quoted(hits, view)
+
+
+def _is_noun(place: tuple[int, int] | None, view: View) -> bool:
+    """Whether a word found is what the title calls the product."""
+    return place is not None and view.noun is not None and view.texts[place[0]].tokens.stems[place[1]] == view.noun.value
 
 
 def _quoted(hits: Sequence[tuple[int, int]], view: View) -> Found:
@@ -268,8 +295,20 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(word for word in tokenise(value).stems if word != GAP)
 
 
+def _places(words: Sequence[str], view: View) -> list[tuple[int, int] | None]:
+    """Where each word stands; two neighbours may be one word of the item (`book case` in "bookcase")."""
+    places = [_place(word, view) for word in words]
+    for index in range(1, len(words)):
+        if places[index - 1] is None or places[index] is None:
+            joined = view.positions.get(words[index - 1] + words[index])
+            if joined:
+                places[index - 1] = places[index] = joined
+    return places
+
+
 def _place(word: str, view: View) -> tuple[int, int] | None:
-    """Where a stem stands: itself, as two words (`doorknob` in "door knob"), in another form (`railing`, `rail`), or misspelt by one edit with the same first letter."""
+    """Where a stem stands: itself, as two words (`doorknob` in "door knob"), in another form (`railing`, `rail`), as the head of a compound
+    (`case` in "bookcase"), or misspelt with the same first letter: by one edit, a word of seven letters or more by two."""
     place = view.positions.get(word)
     if place:
         return place
@@ -279,6 +318,17 @@ def _place(word: str, view: View) -> tuple[int, int] | None:
     if place or len(word) < 4 or not word.isalpha():
         return place
     place = view.roots.get(root(word))
+    if place:
+        return place
+    place = next((at for other, at in view.finals.get(word[-1], ()) if other.endswith(word) and len(other) - len(word) >= COMPOUND and other.isalpha()), None)
     if place or len(word) < 5:
         return place
-    return next((at for other, at in view.initials.get(word[0], ()) if near(word, other)), None)
+    return _misspelt(word, view)
+
+
+def _misspelt(word: str, view: View) -> tuple[int, int] | None:
+    alike = view.initials.get(word[0], ())
+    place = next((at for other, at in alike if near(word, other)), None)
+    if place or len(word) < LONG:
+        return place
+    return next((at for other, at in alike if len(other) >= LONG - 1 and edits(word, other, 2) <= 2), None)

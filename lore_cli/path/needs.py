@@ -120,6 +120,7 @@ def _unlisted_category(head: Sequence[Chunk], target: Sequence[Chunk], known: Vo
         return listed, {last}, []
     run = [last]
     joined = is_han(head[last].text)
+    words = [index for index in words if head[index].end - head[index].start == 1]  # `heavy duty` is no part of the name
     while run[0] - 1 in words and (len(run) < HEAD_WORDS or (joined and is_han(head[run[0] - 1].text))):
         run.insert(0, run[0] - 1)
     return clean_value(("" if joined else " ").join(head[index].text for index in run)), set(run), []

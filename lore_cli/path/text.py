@@ -170,6 +170,25 @@ def near(left: str, right: str) -> bool:
     return rest_left[1:] == rest_right[1:] or (rest_left[:2] == rest_right[1::-1] and rest_left[2:] == rest_right[2:])
 
 
+def edits(left: str, right: str, limit: int) -> int:
+    """Insertions, deletions, substitutions and swaps of neighbours between two words (optimal string alignment), or `limit + 1` when there are more."""
+    if abs(len(left) - len(right)) > limit:
+        return limit + 1
+    before: list[int] = []
+    above = list(range(len(right) + 1))
+    for row, letter in enumerate(left, 1):
+        here = [row]
+        for column, other in enumerate(right, 1):
+            cost = min(above[column] + 1, here[-1] + 1, above[column - 1] + (letter != other))
+            if row > 1 and column > 1 and letter == right[column - 2] and left[row - 2] == other:
+                cost = min(cost, before[column - 2] + 1)
+            here.append(cost)
+        if min(here) > limit:
+            return limit + 1
+        before, above = above, here
+    return min(above[-1], limit + 1)
+
+
 class Speller:
     """Mends words one edit away from a word of a known form.
 
