@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -15,6 +16,8 @@ import time
 import pytest
 
 from commands_run import ROOT, lore
+from lore_cli import ledger, stream
+from lore_cli.records import Trace
 from test_conduct import rows_of
 from test_contract import EXAMPLES, PAIRS, refused, write
 
@@ -152,6 +155,99 @@ def test_failed_rows_are_asked_again_by_retry_failed_and_only_they(tmp_path):
     assert json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["counts"]["reused"] == 23
     assert lore("lore-synth", PAIRS, "--images", shop, "-o", tmp_path / "whole.jsonl").code == 0
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not (tmp_path / "out.jsonl.ledger").exists()
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """240 rows of which a part is rejected: every fifth has another grade than its raters gave."""
+    rows = rows_of(PAIRS.read_bytes()) * 10
+    rows = [{**row, "id": f"{number:03}", "grade": "L1" if number % 5 == 0 else row["grade"]} for number, row in enumerate(rows)]
+    return write(tmp_path_factory.mktemp("graded") / "pairs.jsonl", rows)
+
+
+def killed(prepare, *words):
+    """A run in a process of its own (a fork, which starts at once) that `prepare` arranged to kill itself."""
+    child = os.fork()
+    if child == 0:
+        prepare()
+        lore(*words)
+        os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def die_when_the_ledger_has(moment, path):
+    """Arrange that the process is killed when it has written so many bytes of the ledger, in the middle of a line as a rule."""
+
+    def torn(row):
+        line, size = stream.encode(row), path.stat().st_size if path.exists() else 0
+        if size + len(line) <= moment:
+            return line
+        with open(path, "ab") as file:
+            file.write(line[: max(0, moment - size)])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    ledger.encode = torn
+
+
+def ledger_bytes(monkeypatch, *words):
+    """How long the ledger of a run becomes that nothing disturbs."""
+    lengths = []
+
+    def counted(row):
+        lengths.append(len(stream.encode(row)))
+        return stream.encode(row)
+
+    monkeypatch.setattr(ledger, "encode", counted)
+    assert lore(*words).code == 0
+    monkeypatch.undo()
+    return sum(lengths)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_killed_at_twenty_moments_and_resumed_is_as_if_never_disturbed(suffix, graded, tmp_path, monkeypatch):
+    def words(name):
+        return ("lore-synth", graded, "--images", EXAMPLES, "-o", tmp_path / name / f"out.{suffix}", "--rejected", tmp_path / name / "rejected.jsonl")
+
+    length = ledger_bytes(monkeypatch, *words("whole"))
+    log = tmp_path / "again" / f"out.{suffix}.ledger"
+    for number, moment in enumerate(sorted(random.Random(20).sample(range(1, length), 20))):
+        killed(lambda: die_when_the_ledger_has(moment, log), *words("again"), *(["--resume"] if number else []))
+        assert log.stat().st_size == moment and [file.name for file in log.parent.iterdir() if not file.name.startswith(".lore-")] == [log.name]
+    assert lore(*words("again"), "--resume").code == 0
+    whole, again = ({file.name: file for file in (tmp_path / name).iterdir()} for name in ("whole", "again"))
+    assert set(again) == set(whole) and log.name not in again  # what the killed runs had begun is gone
+    for name in (f"out.{suffix}", "rejected.jsonl"):
+        assert again[name].read_bytes() == whole[name].read_bytes()
+    kept, rejected = (list(stream.read(Trace, [str(again[name])])) for name in (f"out.{suffix}", "rejected.jsonl"))
+    assert sorted(row.id for row in (*kept, *rejected)) == [f"{number:03}" for number in range(240)] and len(rejected) > 20
+    counts = json.loads(again[f"out.{suffix}.manifest.json"].read_bytes())["counts"]
+    assert 0 < counts["reused"] < 240 and counts | {"reused": 0} == json.loads(whole[f"out.{suffix}.manifest.json"].read_bytes())["counts"]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_killed_while_it_publishes_and_resumed_is_as_if_never_disturbed(place, graded, tmp_path):
+    """Before and after the file of rejected rows, or the output, gets its name."""
+
+    def words(name):
+        return ("lore-synth", graded, "--limit", 60, "--images", EXAMPLES, "-o", tmp_path / name / "out.jsonl", "--rejected", tmp_path / name / "rejected.jsonl")
+
+    def prepare():
+        replace, calls = os.replace, iter(range(2))
+
+        def dying(*paths):
+            turn = next(calls)
+            if place != 2 * turn:
+                replace(*paths)
+            if place // 2 == turn:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.replace = dying
+
+    killed(prepare, *words("again"))
+    assert lore(*words("again"), "--resume").code == 0 and lore(*words("whole")).code == 0
+    for name in ("out.jsonl", "rejected.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len(list((tmp_path / "again").iterdir())) == len(list((tmp_path / "whole").iterdir()))
 
 
 @pytest.fixture
