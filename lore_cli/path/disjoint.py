@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from lore_cli import stream
@@ -15,6 +16,7 @@ NEAR = 0.9
 """Jaccard similarity from which two items are near-duplicates [ours]: ten words, and one more or less."""
 
 
+@lru_cache(maxsize=4096)  # the rows of a query stand together as a rule
 def query_key(query: str) -> str:
     """What makes two queries the same: case, word order, repeated words, plurals and punctuation do not matter.
 
