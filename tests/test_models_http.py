@@ -90,7 +90,7 @@ class ProbabilityServer(LoopbackServer):
         said = body.get("prompt") or messages[0]["content"]
         ids, tokens, likely = self.model._plain_ids(said), [], []
         while len(tokens) < body["max_tokens"] and END not in tokens:
-            top = self.model._last_logits([ids])[0].float().log_softmax(-1).topk(20)
+            top = self.model._next_logits(self.model._pad([ids]))[0].float().log_softmax(-1).topk(20)
             likely.append({self.model._tokenizer.decode([token]): value for token, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)})
             ids = [*ids, top.indices[0].item()]
             tokens.append(self.model._tokenizer.decode(ids[-1:]))

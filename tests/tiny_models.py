@@ -104,22 +104,37 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextlib.contextmanager
-def transformers_server(folder: Path) -> Iterator[str]:
-    """`transformers serve` on a directory, in a process of its own. Yields the address that ends in /v1."""
+def transformers_server(folder: Path) -> contextlib.AbstractContextManager[str]:
+    """`transformers serve` on a directory, in a process of its own. Gives the address that ends in /v1."""
     port = free_port()
     code = f"from transformers.cli.serve import Serve; Serve({str(folder)!r}, host='127.0.0.1', port={port}, device='cpu')"
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | _QUIET)
+    return _served(["-c", code], port, 60)
+
+
+def vllm_server(folder: Path) -> contextlib.AbstractContextManager[str]:
+    """`vllm serve`, likewise."""
+    port = free_port()
+    options = ["--model", str(folder), "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port), "--gpu-memory-utilization", "0.3"]
+    return _served(["-m", "vllm.entrypoints.openai.api_server", *options], port, 600)
+
+
+@contextlib.contextmanager
+def _served(arguments: list[str], port: int, patience_s: int) -> Iterator[str]:
+    server = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | _QUIET)
     try:
-        for _ in range(600):
+        for _ in range(patience_s * 10):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                 break
-            assert server.poll() is None, "transformers serve ended"
+            assert server.poll() is None, "the server ended"
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        server.kill()
-        server.wait()
+        server.terminate()  # vLLM ends its own processes then
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 @dataclass
@@ -215,3 +230,47 @@ def models(*names: str) -> Reply:
 def text(content: str, ending: str = "stop") -> Reply:
     """A reply for both endpoints."""
     return Reply({"choices": [{"index": 0, "finish_reason": ending, "text": content, "message": {"role": "assistant", "content": content}}]})
+
+
+@functools.cache
+def seeing_model() -> Path:
+    """A directory with a LLaVA of random weights that takes pictures; what it says means nothing, but depends on what it is shown."""
+    import torch
+    import transformers
+
+    from lore_cli.train import scratch
+
+    folder = Path(tempfile.mkdtemp(prefix="lore-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tokenizer = scratch.train_tokenizer([part for text in answers().items() for part in text], 700)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% for part in m['content'] %}{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None),
+        vision_config=transformers.CLIPVisionConfig(**sizes, image_size=28, patch_size=14, projection_dim=32),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"), image_seq_length=4,
+    )  # fmt: skip
+    model = transformers.LlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim >= 2:
+                weight.normal_(0, weight[0].numel() ** -0.5)
+    model.save_pretrained(folder)
+    pictures = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    processor = transformers.LlavaProcessor(
+        pictures, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=tokenizer.chat_template,
+    )  # fmt: skip
+    processor.save_pretrained(folder)
+    return folder
+
+
+def picture(path: Path, colour: str) -> Path:
+    """A PNG file of one colour."""
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), colour).save(path)
+    return path

@@ -21,12 +21,14 @@ from lore_cli import __version__, config, errors, stream
 from lore_cli.commands.ending import entry  # noqa: F401  every command ends by it
 from lore_cli.commands.rows import Inputs, Output
 from lore_cli.commands.spend import SPENDING_OPTIONS, spending_of
+from lore_cli.commands.spread import RAY_OPTIONS, cluster_of
 from lore_cli.commands.verbs import SETTINGS, Verbs  # noqa: F401  every command starts by them
-from lore_cli.judges import Judge, JudgeSettings, open_judge
+from lore_cli.judges import Judge, JudgeSettings, clustered, open_judge
 from lore_cli.ledger import Ledger, Outcome
 from lore_cli.manifest import write_manifest
 from lore_cli.progress import Log
 from lore_cli.records import AnyRecord, Pair, Verdict, row_of
+from lore_cli.scale import Cluster
 
 if TYPE_CHECKING:
     from lore_cli.models.spending import Spending
@@ -41,6 +43,7 @@ class Judging:
     uri: str
     rulebook_path: str | None
     options: dict[str, Any] = field(default_factory=dict)
+    cluster: Cluster | None = None
 
     @functools.cached_property
     def settings(self) -> JudgeSettings:
@@ -54,7 +57,7 @@ class Judging:
         return self.options.get("spending")
 
     def open(self) -> Judge:
-        return open_judge(self.uri, self.settings)
+        return open_judge(self.uri, self.settings) if self.cluster is None else clustered.open(self.uri, self.settings, self.cluster)
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,10 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
         def call(*, judge: str, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency", "structured")
             spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")))
+            cluster = cluster_of(rest.pop("ray"), rest.pop("ray_workers"), judge, spending)
             options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file), "spending": spending}
             refuse_secret(judge)
-            return function(judging=Judging(judge, rulebook, options), run=run, **rest)
+            return function(judging=Judging(judge, rulebook, options, cluster), run=run, **rest)
 
         return _options(
             click.option("--judge", metavar="URI", **({"default": default} if default else {"required": True}), help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
@@ -156,6 +160,7 @@ def judge_options(default: str | None = None) -> Callable[[Any], Any]:
             click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),
             click.option("--structured", type=click.Choice(["auto", "off"]), default="auto", help="Hold replies to the answer format where the server can (http)."),
             *SPENDING_OPTIONS,
+            *RAY_OPTIONS,
         )(call)
 
     return decorate

@@ -25,6 +25,7 @@ from lore_cli.synth import STAGES, Stage
 
 if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take half its time
     from lore_cli.answer import Layout
+    from lore_cli.synth.clustered import OpenSteps
     from lore_cli.synth.merge import Tally
     from lore_cli.synth.teacher import Teacher
 
@@ -94,37 +95,39 @@ def cli(
     for path in (output.path, rejected) if not planning.asks_nothing else ():
         stream.refuse_existing(path, output.replaces)
     inputs, first = inputs.peek(Trace)
-    source = Path(images).resolve() if images else inputs.folder
-    if "visual" in chosen and inputs.on_bad == "fail":
+    source, fail_fast = Path(images).resolve() if images else inputs.folder, inputs.on_bad == "fail"
+    if "visual" in chosen and fail_fast:
         _check_pictures(first, source)
-    ready = functools.partial(_steps, chosen, inputs, layout, images, attempts, accept_ungraded, run.log)
-    steps, batch = ready(judging)
+    ready = functools.partial(_steps, chosen, layout, source, fail_fast, attempts, accept_ungraded, run.log)
+    here = dataclasses.replace(judging, cluster=None)
+    if not planning.asks_nothing:
+        return _traces_to_output(inputs, output, judging, run, chosen, functools.partial(ready, here), source, rejected)
+    steps, batch = ready(here)
     if planning.dry_run:
-        experts, _ = ready(dataclasses.replace(judging, uri="rulebook:"))
+        experts, _ = ready(dataclasses.replace(here, uri="rulebook:"))
         return dry_run(lambda begin: rehearse(inputs.read(Trace), steps, experts, batch, begin), judging.spending, inputs, run.log)
-    if planning.emit:
-        return emit(planning.emit, output.force, judging.spending, synthesise(inputs.read(Trace), steps, batch), inputs, run.log)
-    return _traces_to_output(inputs, output, judging, run, steps, batch, source, rejected)
+    return emit(planning.emit, output.force, judging.spending, synthesise(inputs.read(Trace), steps, batch), inputs, run.log)
 
 
 def _traces_to_output(
-    inputs: Inputs, output: Output, judging: Judging, run: Run, steps: list[Stage], batch: int, source: Path, rejected: str | None
+    inputs: Inputs, output: Output, judging: Judging, run: Run, chosen: tuple[str, ...], open_steps: OpenSteps, source: Path, rejected: str | None
 ) -> int:  # fmt: skip
     """Rows through the stages to the output, with a count of what came of them. `source`: what image paths are relative to."""
-    from lore_cli.synth.merge import Tally, synthesise
+    from lore_cli.synth import clustered
+    from lore_cli.synth.merge import Tally
 
-    stages = [step.name for step in steps]
-    identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(stages), **{key: value for step in steps for key, value in step.identity().items()}}
+    own, synthesised = clustered.opened(judging.cluster, open_steps)
+    identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(chosen), **own}
     tally, counts = Tally(), _Late()
     log = _Counting(run.log, tally, counts)
     moved = Relocation(source, source if stream.is_pipe(output.path) else Path(str(output.path)).resolve().parent)
 
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
-        for outcome in synthesise(traces, steps, batch):
+        for outcome in synthesised(traces):
             yield dataclasses.replace(outcome, row=moved.row(outcome.row))
 
     code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts, spending=judging.spending)
-    for line in tally.lines() if "rules" in stages else ():
+    for line in tally.lines() if "rules" in chosen else ():
         run.log.say(line)
     return code
 
@@ -173,7 +176,7 @@ def _check_pictures(first: list[Trace], folder: Path) -> None:
 
 
 def _steps(
-    chosen: tuple[str, ...], inputs: Inputs, layout: Layout, images: str | None, attempts: int, ungraded: bool, log: Log, judging: Judging
+    chosen: tuple[str, ...], layout: Layout, pictures: Path, fail_fast: bool, attempts: int, ungraded: bool, log: Log, judging: Judging
 ) -> tuple[list[Stage], int]:  # fmt: skip
     """The stages ready to run, and how many rows they take at a time."""
     from lore_cli.path.knowledge import load_glossary, vocabulary
@@ -189,7 +192,7 @@ def _steps(
     if left_out:
         log.say(left_out)
     room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
-    captioned = Captioned(rulebook, Path(images) if images else inputs.folder, fail_fast=inputs.on_bad == "fail")
+    captioned = Captioned(rulebook, pictures, fail_fast)
     if judging.uri == "rulebook:" or layout == "label-only":
         readings = min(attempts, READINGS)
         rules: Stage = Labels(room) if layout == "label-only" else ExpertNaive(room, readings, settings.seed) if layout == "free" else ExpertRules(room, readings)

