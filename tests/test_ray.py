@@ -102,7 +102,7 @@ class SlowServer(LoopbackServer):
         if event is not None:
             event()
         time.sleep(0.05)
-        return text(answers()[body.get("prompt") or body["messages"][0]["content"]])
+        return text(answers().get(body.get("prompt") or body["messages"][0]["content"], "2"))  # a judge first asks whether anybody answers
 
 
 def workers_of(cluster: str) -> list[int]:
