@@ -46,7 +46,7 @@ def variants(query, grade="L4", names=None, kinds=tuple(KINDS), **item):
     pair = parse(Pair, {"id": "p", "query": query, "item": {"id": "i", **item}, "grade": grade})
     miner = Miner(BOOK, EMPTY, names or {}, kinds, per_failure=1000)
     found: dict[str, set] = {}
-    for row in miner._variants(pair):
+    for row in miner.variants(pair):
         found.setdefault(row.kind, set()).add((row.query, row.grade, row.now.state))
     return found
 

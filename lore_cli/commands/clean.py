@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +67,15 @@ def cli(
     if not unmet:
         write_manifest(output.path, command=run.name, inputs=[s for s in (*inputs.sources, *benchmark) if s != "-"], settings=run.settings, counts=counts)
     for reason, grades in summary.document().items():
-        run.log.say(f"{reason}: {sum(grades.values())} (" + ", ".join(f"{grade} {count}" for grade, count in grades.items()) + ")", reason=reason, grades=grades)
+        run.log.say(by_grade(reason, grades), reason=reason, grades=grades)
     if unmet:
         raise unmet
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+
+
+def by_grade(name: str, grades: Mapping[str, int]) -> str:
+    """`near-duplicate: 3 (L1 1, L4 2)`, a line of a summary."""
+    return f"{name}: {sum(grades.values())} (" + ", ".join(f"{grade} {count}" for grade, count in grades.items()) + ")"
 
 
 def _write(inputs: Inputs, output: Output, run: Run, rejected: str | None, gates: Gates, summary: Summary, required: Sequence[Requirement]) -> errors.Unmet | None:

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from lore_cli import errors, stream
+from lore_cli.commands.clean import by_grade
 from lore_cli.commands.common import SETTINGS, Inputs, Output, Run, input_options, output_options, run_options
 from lore_cli.commands.gold import refusing, rulebook_path
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
-from lore_cli.records import Pair, Verdict
+from lore_cli.records import GRADES, Pair, Verdict
 from lore_cli.rulebook import load_rulebook
 
 KINDS = ("negation", "colour", "brand", "unit", "accessory", "compatibility")  # synth.variants.KINDS; a test holds them equal
@@ -78,9 +79,10 @@ def cli(
                 writer.write(moved.row(row))
     counts = _counts(miner.made) | {"failures": len(failing), "skipped": dict(miner.skipped.most_common()), "bad_rows": inputs.rejects.count}
     sources = [source for source in (*inputs.sources, *gold, *benchmark, *knowledge) if source != "-"]
-    write_manifest(output.path, command=run.name, inputs=sources, settings=run.settings, identity={"rulebook": book.hash, "knowledge": glossary.hash}, counts=counts)
+    identity = {"rulebook": book.hash, "knowledge": glossary.hash}
+    write_manifest(output.path, command=run.name, inputs=sources, settings=run.settings, identity=identity, counts=counts)
     for kind, grades in counts["variants"].items():
-        run.log.say(f"{kind}: {sum(grades.values())} (" + ", ".join(f"{grade} {count}" for grade, count in grades.items()) + ")")
+        run.log.say(by_grade(kind, grades))
     for reason, count in miner.skipped.most_common():
         run.log.say(f"no variant of {count} failures: {reason}")
     run.log.say(f"{sum(miner.made.values())} variants of {len(failing)} failures", **counts)
@@ -129,4 +131,4 @@ def _of_report(inputs: Inputs, gold: tuple[str, ...], taken: set[tuple[str, str]
 
 
 def _counts(made: Counter[tuple[str, Any]]) -> dict[str, Any]:
-    return {"variants": {kind: {grade: made[kind, grade] for grade in ("L1", "L2", "L3", "L4") if made[kind, grade]} for kind in KINDS}}
+    return {"variants": {kind: found for kind in KINDS if (found := {grade: made[kind, grade] for grade in GRADES if made[kind, grade]})}}

@@ -101,7 +101,7 @@ class Miner:
 
     def rows(self, pair: Pair) -> Iterator[dict[str, Any]]:
         """The variants of a graded pair, as rows with ids `ID~KIND` (`ID~KIND2` for the second of a kind)."""
-        found = self._variants(pair)
+        found = self.variants(pair)
         ids: Counter[str] = Counter()
         while found and sum(ids.values()) < self.per_failure:
             kinds, grades = Counter(), Counter()
@@ -116,7 +116,7 @@ class Miner:
             row = best.row(pair)
             yield row if ids[best.kind] == 1 else row | {"id": f"{row['id']}{ids[best.kind]}"}
 
-    def _variants(self, pair: Pair) -> list[Variant]:
+    def variants(self, pair: Pair) -> list[Variant]:
         """Every variant of a pair that may be written; why there is none is counted."""
         needs = construct(pair.query, self.rulebook, self.glossary)
         matches = follow(needs, pair.item, self.rulebook, self.glossary)
