@@ -38,6 +38,19 @@ def test_memory_is_measured_in_the_child():
     assert 5 < benchmark.peak(2_000, False) < 200 < len(ballast) >> 20
 
 
+def test_the_strict_server_counts_what_comes_beyond_its_places():
+    httpx = pytest.importorskip("httpx")
+    import http_judge as benchmark
+
+    with benchmark.strict(2, 10) as address:
+        rows = list(benchmark.pairs(6, False))
+        benchmark.bare(address, 2, rows)
+        assert (told := httpx.get(f"{address}/counts").json())["answered"] == 6 and told["beyond"] == 0 and told["seconds"] > 0.03
+        with pytest.raises(httpx.HTTPStatusError):
+            benchmark.bare(address, 4, rows)
+        assert httpx.get(f"{address}/counts").json()["beyond"] > 0
+
+
 def test_a_section_replaces_itself_and_nothing_else():
     from shared.sections import HEAD, placed
 
@@ -49,7 +62,7 @@ def test_a_section_replaces_itself_and_nothing_else():
         placed("<!-- benchmark: a -->\n", "a", one)
 
 
-@pytest.mark.parametrize("name", ["stream", "startup", "clean", "overhead", "taxonomy", "captioner"])
+@pytest.mark.parametrize("name", ["stream", "startup", "clean", "overhead", "taxonomy", "captioner", "http_judge"])
 def test_each_benchmark_explains_itself(name: str):
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout and "--write" in done.stdout

@@ -52,6 +52,8 @@ TROUBLE: dict[str, tuple[Reply, str, int]] = {  # what the server does, what the
     "refused": (Reply({"error": "the prompt\nis too long"}, status=400), "HTTP 400: the prompt is too long", 1),
     "moved": (Reply(b"", status=301, headers={"location": "http://elsewhere/"}), "redirects to http://elsewhere/", 1),
     "later": (Reply({}, status=429, headers={"retry-after": "3600"}), "asks to come back in 3600 s", 1),
+    "endless": (Reply(b" " * (10 << 20)), "larger than 8 MiB", 1),
+    "dripping": (Reply(text("x").body, drip=0.2), "no reply within 3 s", 1),
     "odd": (Reply({}, status=429, headers={"retry-after": "soon"}), "HTTP 429", 3),
 }
 
@@ -59,7 +61,7 @@ TROUBLE: dict[str, tuple[Reply, str, int]] = {  # what the server does, what the
 def test_each_trouble_is_its_own_prompts_and_nobody_elses():
     with LoopbackServer(lambda path, body: TROUBLE[asked_for(body)][0] if asked_for(body) in TROUBLE else text(f"reply to {asked_for(body)}")) as server:
         asked = [name for pair in zip(TROUBLE, (f"good {number}" for number in range(len(TROUBLE)))) for name in pair]
-        replies = model_of(server).generate(asked)
+        replies = model_of(server, timeout_s=3.0).generate(asked)
         assert len(replies) == len(asked)
         for name, (reply,) in zip(asked, replies, strict=True):
             if name in TROUBLE:
@@ -67,6 +69,12 @@ def test_each_trouble_is_its_own_prompts_and_nobody_elses():
                 assert sum(asked_for(body) == name for _, body, _ in server.asked) == TROUBLE[name][2], name
             else:
                 assert reply == f"reply to {name}"
+
+
+def test_an_answer_in_another_language_is_no_grade():
+    with LoopbackServer(lambda path, body: models("m") if body is None else text("类目 = 沙发 ; 找到 沙发 [标题] ; 完全匹配\n规则: 无\n等级: L4")) as server:
+        run = lore(*RUN, "--judge", server.address, "--limit", 2)
+    assert run.code == 5 and all("unparseable" in row["error"] and "grade" not in row for row in rows(run.out))
 
 
 def test_a_reply_cut_by_the_server_is_cut():

@@ -139,13 +139,14 @@ def _served(arguments: list[str], port: int, patience_s: int) -> Iterator[str]:
 
 @dataclass
 class Reply:
-    """What a `LoopbackServer` answers. `body` is sent as JSON unless it is bytes; `length` claims another Content-Length; hang: no answer at all."""
+    """What a `LoopbackServer` answers. `body` is sent as JSON unless it is bytes; `length` claims another Content-Length; hang: no answer at all; drip: seconds between its bytes."""
 
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
     hang: bool = False
+    drip: float = 0.0
 
 
 class LoopbackServer:
@@ -169,10 +170,10 @@ class LoopbackServer:
                 pass
 
             def setup(self) -> None:
-                outer._connections.append(self.request)
+                outer.connections.append(self.request)
                 super().setup()
 
-        self._connections: list[socket.socket] = []
+        self.connections: list[socket.socket] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -202,7 +203,11 @@ class LoopbackServer:
             handler.send_header(name, value)
         handler.send_header("content-length", str(len(content) if reply.length is None else reply.length))
         handler.end_headers()
-        handler.wfile.write(content)
+        with contextlib.suppress(OSError):  # a client may have had enough
+            for place in range(len(content)) if reply.drip else ():
+                handler.wfile.write(content[place : place + 1])
+                time.sleep(reply.drip)
+            handler.wfile.write(b"" if reply.drip else content)
         handler.close_connection = reply.length is not None
 
     def stop(self) -> None:
@@ -210,7 +215,7 @@ class LoopbackServer:
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
-        for connection in self._connections:
+        for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 

@@ -58,6 +58,11 @@ class Gate:
         self._trouble = ""
         self._closed: RequestFailed | None = None
 
+    @property
+    def given_up(self) -> bool:
+        """Whether the server is taken to be down: only a probe passes."""
+        return self._breaker.given_up
+
     async def enter(self) -> Turn:
         """Wait for a turn. Raises `RequestFailed` at once when the server is given up, or the gate closed."""
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
@@ -109,7 +114,7 @@ class Gate:
                 self._waiting.popleft()
             elif self._closed is not None:
                 self._waiting.popleft().set_exception(RequestFailed(str(self._closed), status=self._closed.status))
-            elif wait_s > 0 and self._breaker.given_up:
+            elif wait_s > 0 and self.given_up:
                 self._waiting.popleft().set_exception(RequestFailed(f"not asked: the server is down (last: {self._trouble})"))
             elif wait_s > 0 or self._in_flight >= self._limiter.limit:
                 if 0 < wait_s < float("inf"):
@@ -178,10 +183,13 @@ class Server:
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None, *, attempts: int | None = None) -> Any:
         """The JSON of a successful reply. Raises `RequestFailed` when the attempts are used up or asking again cannot help."""
         wait = {"wait_initial": self._first_wait_s, "wait_jitter": self._first_wait_s, "wait_max": _LONGEST_WAIT_S}
-        async for attempt in stamina.retry_context(on=_passes, attempts=attempts or self.attempts, timeout=None, **wait):
+        async for attempt in stamina.retry_context(on=self._again, attempts=attempts or self.attempts, timeout=None, **wait):
             with attempt:
                 return await self._attempt(method, path, body)
         raise AssertionError("an attempt returns or raises")
+
+    def _again(self, error: Exception) -> bool:
+        return isinstance(error, RequestFailed) and error.again and not self._gate.given_up
 
     async def _attempt(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         turn = await self._gate.enter()
@@ -248,10 +256,6 @@ class Server:
         if hold_s > _LONGEST_HOLD_S:
             return RequestFailed(f"HTTP {status}: asks to come back in {hold_s:.0f} s", overload=True, status=status)
         return RequestFailed(message, again=True, overload=True, status=status, hold_s=hold_s)
-
-
-def _passes(error: Exception) -> bool:
-    return isinstance(error, RequestFailed) and error.again
 
 
 def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
