@@ -115,10 +115,11 @@ def _take(path: str, spending: Spending, inputs: Inputs, log: Log) -> None:
         inputs.refuse(BadInput(problem.reason, where=path, line=line, field=problem.field, hint=hint), text)
 
     try:
-        with open(path, "rb") as lines:
-            taken = ingest(lines, spending.replies, spending.meter, refuse)
+        lines = open(path, "rb")
     except OSError as error:
         raise Missing(f"{path}: {error.strerror}", hint="check --ingest-batch") from error
+    with lines:
+        taken = ingest(lines, spending.replies, spending.meter, refuse)
     log.say(f"{path}: {taken.taken} replies, {taken.failed} failed requests, {taken.again} that were here before, {taken.unknown} that nobody here asked for, {taken.bad} bad lines", **vars(taken))
 
 

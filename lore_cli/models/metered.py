@@ -88,13 +88,13 @@ class Metered:
     ) -> list[list[float] | Exception]:
         """See `TextModel`."""
         starts = list(begun) if begun is not None else [""] * len(prompts)
-        longest = max(len(label.encode()) for label in labels)
+        longest = max((len((start + label).encode()) for start in starts for label in labels), default=0)
 
         def ask(start: int, end: int) -> list[list[float] | Exception]:
             return self._model.label_probabilities(prompts[start:end], labels, begun=starts[start:end])
 
-        worst = [self._meter.price(most_tokens(prompt), len(start.encode()) + longest) for prompt, start in zip(prompts, starts, strict=True)]
-        rows = self._within(worst, ask, lambda found: 0)
+        worst = [self._meter.price(most_tokens(prompt), longest) for prompt in prompts]
+        rows = self._within(worst, ask, lambda found: not isinstance(found, Exception))
         return rows + [Unasked(LIMIT_REACHED)] * (len(prompts) - len(rows))
 
     def identity(self) -> dict[str, str]:
@@ -118,13 +118,14 @@ class Metered:
 
     def _charge(self, before: Usage | None, after: Usage | None, answered: int, worst: float) -> None:
         """Add what the model's own count grew by; where it tells no tokens, the requests and the worst they can have cost."""
-        usage = self._meter.usage
-        if before is not None and after is not None and after.prompt_tokens > before.prompt_tokens:
-            usage.requests += after.requests - before.requests
-            usage.prompt_tokens += after.prompt_tokens - before.prompt_tokens
-            usage.completion_tokens += after.completion_tokens - before.completion_tokens
-        elif answered:
-            usage.requests += answered
+        usage, told = self._meter.usage, Usage()
+        if before is not None and after is not None:
+            told = Usage(after.requests - before.requests, after.prompt_tokens - before.prompt_tokens, after.completion_tokens - before.completion_tokens)
+            answered = told.requests
+        usage.requests += answered
+        usage.prompt_tokens += told.prompt_tokens
+        usage.completion_tokens += told.completion_tokens
+        if answered and not told.prompt_tokens:
             self._meter.untold += answered
             self._meter.held += worst
 
