@@ -44,6 +44,15 @@ def read_picture(path: Path, side: int) -> Image:
         raise Missing(f"image {path}: {reason}", hint="check the path, or pass --images DIR") from error
 
 
+def is_url(image: str) -> bool:
+    """Whether an item's image is an address rather than a path.
+
+    >>> is_url("HTTPS://shop.example/a.jpg"), is_url("images/a.jpg")
+    (True, False)
+    """
+    return image[:8].casefold().startswith(("http://", "https://"))
+
+
 @dataclass
 class Relocation:
     """Rows whose image paths are relative to `source` go to a file in `target`. A path with no file behind it is left as it is and counted."""
@@ -55,7 +64,7 @@ class Relocation:
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its image path relative to the target; the same object where nothing changes."""
         image = row["item"].get("image")
-        if not image or os.path.isabs(image) or self.source == self.target:
+        if not image or is_url(image) or os.path.isabs(image) or self.source == self.target:
             return row
         if not (self.source / image).is_file():
             self.missing += 1

@@ -12,12 +12,12 @@ import click
 
 from lore_cli import stream
 from lore_cli.commands.common import (
-    SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, resume_options, run_options, version_option,
+    SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, refuse_secret, resume_options, run_options, version_option,
 )  # fmt: skip
 from lore_cli.commands.spend import Planning, dry_run, emit, planning_options
 from lore_cli.commands.verbs import CommandWithVerbs, Verb
 from lore_cli.errors import BadInput, UsageError
-from lore_cli.images import Relocation
+from lore_cli.images import Relocation, is_url
 from lore_cli.ledger import Outcome
 from lore_cli.progress import Log
 from lore_cli.records import Trace
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take ha
     from lore_cli.synth.clustered import OpenSteps
     from lore_cli.synth.merge import Tally
     from lore_cli.synth.teacher import Teacher
+    from lore_cli.synth.visual import Captioner
 
 LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS but for --naive, and the number of synth.rules.READINGS; a test holds them equal
 VERBS: dict[str, Verb] = {
@@ -49,14 +50,16 @@ _WINDOW_BATCHES = 4
 @click.option("--layout", type=click.Choice(LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone.")
 @click.option("--naive", is_flag=True, help="Single-prompt chain of thought in free text, then the grade: for comparison with the stages.")
 @click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
+@click.option("--image-urls", type=click.Choice(["refuse", "allow"]), default="refuse", help="Whether pictures at public web addresses are fetched.")
+@click.option("--vision", metavar="URI", help="A model that sees writes the captions: http://HOST/v1#MODEL · vllm:PATH · hf:PATH; the embedded captioner without it.")
 @click.option("--attempts", type=click.IntRange(min=1), default=READINGS, help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
 @click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
 @planning_options
 @click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies.")
 @version_option
 def cli(
-    inputs: Inputs, output: Output, judging: Judging, run: Run, planning: Planning, stages: str, layout: Layout, naive: bool, images: str | None, attempts: int,
-    rejected: str | None, accept_ungraded: bool,
+    inputs: Inputs, output: Output, judging: Judging, run: Run, planning: Planning, stages: str, layout: Layout, naive: bool, images: str | None, image_urls: str,
+    vision: str | None, attempts: int, rejected: str | None, accept_ungraded: bool,
 ) -> int:  # fmt: skip
     """Progressive reasoning: pairs become traces, in three stages that also run piped.
 
@@ -67,7 +70,7 @@ def cli(
 
     The teacher (--judge) is the deterministic expert or a language model. It sees the human grade; reasoning that leads elsewhere is asked for
     again and then rejected. With --naive it reasons in one prompt, without needs or rules: only the grade of such a text can be checked.
-    A missing image stops the run, or with --on-bad skip leaves a row with `error`. Image paths in a file that is written elsewhere are adapted; in a
+    A missing image stops the run, or with --on-bad skip leaves a row with `error`, as an image URL does that is not fetched. Image paths in a file that is written elsewhere are adapted; in a
     pipe they stay. Bounded memory.
 
     --knowledge files hold rows of two kinds, mixed as you like: {"term", "needs"} of a glossary, and {"category", "path", "names", "attributes"} of a
@@ -98,13 +101,15 @@ def cli(
     source, fail_fast = Path(images).resolve() if images else inputs.folder, inputs.on_bad == "fail"
     if "visual" in chosen and fail_fast:
         _check_pictures(first, source)
-    ready = functools.partial(_steps, chosen, layout, source, fail_fast, attempts, accept_ungraded, run.log)
+    refuse_secret(vision)
+    urls = image_urls == "allow" and not planning.dry_run
+    ready = functools.partial(_steps, chosen, layout, source, fail_fast, urls, attempts, accept_ungraded, run.log)
     here = dataclasses.replace(judging, cluster=None)
     if not planning.asks_nothing:
-        return _traces_to_output(inputs, output, judging, run, chosen, functools.partial(ready, here), source, rejected)
-    steps, batch = ready(here)
+        return _traces_to_output(inputs, output, judging, run, chosen, functools.partial(ready, here, vision), source, rejected)
+    steps, batch = ready(here, vision)
     if planning.dry_run:
-        experts, _ = ready(dataclasses.replace(here, uri="rulebook:"))
+        experts, _ = ready(dataclasses.replace(here, uri="rulebook:"), None)
         return dry_run(lambda begin: rehearse(inputs.read(Trace), steps, experts, batch, begin), judging.spending, inputs, run.log)
     return emit(planning.emit, output.force, judging.spending, synthesise(inputs.read(Trace), steps, batch), inputs, run.log)
 
@@ -171,12 +176,12 @@ def _stages(text: str, layout: str) -> tuple[str, ...]:
 def _check_pictures(first: list[Trace], folder: Path) -> None:
     """Raise `BadInput` when a picture of the first rows is not there: before anybody is paid for reading what belongs to it."""
     for trace in first:
-        if trace.item.image and trace.item.caption is None and not (folder / trace.item.image).is_file():
+        if trace.item.image and trace.item.caption is None and not is_url(trace.item.image) and not (folder / trace.item.image).is_file():
             raise BadInput(f"{folder / trace.item.image}: no such file", where=f"row '{trace.id}'", field="item.image", hint="pass --images DIR, or --on-bad skip to go on without such rows")
 
 
 def _steps(
-    chosen: tuple[str, ...], layout: Layout, pictures: Path, fail_fast: bool, attempts: int, ungraded: bool, log: Log, judging: Judging
+    chosen: tuple[str, ...], layout: Layout, pictures: Path, fail_fast: bool, urls: bool, attempts: int, ungraded: bool, log: Log, judging: Judging, vision: str | None
 ) -> tuple[list[Stage], int]:  # fmt: skip
     """The stages ready to run, and how many rows they take at a time."""
     from lore_cli.path.knowledge import load_glossary, vocabulary
@@ -184,7 +189,7 @@ def _steps(
     from lore_cli.synth.naive import ExpertNaive
     from lore_cli.synth.rules import ExpertRules, Labels, Room, Text
     from lore_cli.synth.taught import AlongNeeds, Naive, TaughtRules
-    from lore_cli.synth.visual import Captioned, TaughtVisual
+    from lore_cli.synth.visual import Captioned, PixelCaptioner, TaughtVisual
 
     settings = judging.settings
     rulebook, glossary = settings.rulebook, load_glossary(settings.knowledge)
@@ -192,7 +197,8 @@ def _steps(
     if left_out:
         log.say(left_out)
     room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
-    captioned = Captioned(rulebook, pictures, fail_fast)
+    captioner = _captioner(vision, judging, attempts) if vision and "visual" in chosen else PixelCaptioner(rulebook)
+    captioned = Captioned(rulebook, pictures, fail_fast, captioner, urls)
     if judging.uri == "rulebook:" or layout == "label-only":
         readings = min(attempts, READINGS)
         rules: Stage = Labels(room) if layout == "label-only" else ExpertNaive(room, readings, settings.seed) if layout == "free" else ExpertRules(room, readings)
@@ -206,6 +212,13 @@ def _steps(
     return [every[name] for name in chosen], settings.batch_size * _WINDOW_BATCHES
 
 
+def _captioner(uri: str, judging: Judging, attempts: int) -> Captioner:
+    """The vision model behind a URI, asked with the judge's settings."""
+    from lore_cli.synth.vision import VisionCaptioner
+
+    return VisionCaptioner(_teacher(dataclasses.replace(judging, uri=uri, options=judging.options | {"prompt": "judge"}), attempts))
+
+
 def _teacher(judging: Judging, attempts: int) -> Teacher:
     """The language model behind a judge URI. Raises `UsageError` for a judge that writes no text."""
     from lore_cli.judges.language import LanguageJudge
@@ -213,7 +226,7 @@ def _teacher(judging: Judging, attempts: int) -> Teacher:
 
     judge = dataclasses.replace(judging, options=judging.options | {"structured": "off"}).open()  # a stage has another format than a verdict
     if not isinstance(judge, LanguageJudge):
-        raise UsageError(f"--judge {judging.uri} writes no reasoning", hint="teach with rulebook:, hf:PATH, vllm:PATH or http://HOST/v1#MODEL")
+        raise UsageError(f"{judging.uri} writes no reasoning and no captions", hint="give hf:PATH, vllm:PATH or http://HOST/v1#MODEL; as --judge also rulebook:")
     settings = judging.settings
     return Teacher(judge.model, judging.uri, settings.language, attempts, settings.temperature, settings.seed, settings.max_new_tokens)
 

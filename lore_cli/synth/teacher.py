@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lore_cli.models import Cut, TextModel, Unasked
+from lore_cli.errors import Missing
+from lore_cli.models import Blind, Cut, Look, TextModel, Unasked
 from lore_cli.prompts import load_prompt
 from lore_cli.records import Grade
 
@@ -29,10 +30,10 @@ class Teacher:
     seed: int = 0
     max_new_tokens: int = 256
 
-    def ask(self, prompts: Sequence[str], read: Callable[[int, str], Answer]) -> list[tuple[Answer | None, int, str, bool]]:
+    def ask(self, prompts: Sequence[str | Look], read: Callable[[int, str], Answer]) -> list[tuple[Answer | None, int, str, bool]]:
         """For each prompt (answer or None, attempts made, why the last reply was unusable, whether there was a reply at all).
 
-        `read(row, reply)` gives the answer or raises `Unusable`.
+        `read(row, reply)` gives the answer or raises `Unusable`. Raises `Missing` when a picture is put to a model that reads text only.
         """
         found: list[tuple[Answer | None, int, str, bool]] = [(None, 0, "never asked", False)] * len(prompts)
         open_rows = list(range(len(prompts)))
@@ -44,6 +45,8 @@ class Teacher:
             still = []
             for row, drawn in zip(open_rows, replies, strict=True):
                 reply = drawn[0]
+                if isinstance(reply, Blind):
+                    raise Missing(str(reply), hint="--vision takes a model that reads pictures")
                 if isinstance(reply, Exception):
                     cut = isinstance(reply, Cut)
                     found[row] = (None, attempt + 1, f"{'the reply does not hold to the answer format' if cut else 'no reply'}: {reply}", cut)
