@@ -17,7 +17,7 @@ class Simulated:
         self.limiter, self.latency = limiter, latency
         self.now, self.in_flight, self.number = 0.0, 0, 0
         self.answers, self.refusals, self.limits = 0, 0, []
-        self.coming: list[tuple[float, int, float, bool]] = []
+        self.coming: list[tuple[float, int, float, int, bool]] = []
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -25,10 +25,10 @@ class Simulated:
             while self.in_flight < self.limiter.limit:
                 self.in_flight, self.number = self.in_flight + 1, self.number + 1
                 latency = self.latency(self.now, self.in_flight)
-                heapq.heappush(self.coming, (self.now + (latency or 0.01), self.number, self.now, latency is not None))
-            self.now, _, started, answered = heapq.heappop(self.coming)
+                heapq.heappush(self.coming, (self.now + (latency or 0.01), self.number, self.now, self.in_flight, latency is not None))
+            self.now, _, started, in_flight, answered = heapq.heappop(self.coming)
             if answered:
-                self.limiter.answered(started, self.now, self.in_flight)
+                self.limiter.answered(started, self.now, in_flight, self.in_flight)
             else:
                 self.limiter.overloaded(started, self.now)
             self.in_flight -= 1
@@ -101,6 +101,14 @@ def test_longer_latency_that_brings_more_answers_is_taken():
     assert server.limits[-1] == 64
 
 
+def test_answers_that_come_in_bursts_are_no_overload():
+    """All requests of a round are answered at once, some rounds a little late: in no round more than half as late again."""
+    delays = [0.2, 0.25, 0.22, 0.28]
+    server = Simulated(Limiter(32), lambda now, _: delays[int(now * 10) % 4])
+    server.run(30)
+    assert min(server.limits[200:]) == 32
+
+
 def test_replies_that_become_longer_are_no_overload():
     limiter = Limiter(32)
     Simulated(limiter, lambda *_: 0.1).run(5)
@@ -113,7 +121,7 @@ def test_replies_that_become_longer_are_no_overload():
 def test_a_limit_that_is_not_used_does_not_grow():
     limiter = Limiter(64)
     for second in range(100):
-        limiter.answered(started=second, now=second + 0.1, in_flight=1)
+        limiter.answered(started=second, now=second + 0.1, sent_as=1, in_flight=1)
     assert limiter.limit == 4
 
 

@@ -19,17 +19,29 @@ _SLOWER, _MORE = 1.5, 1.05  # a latency that grew so much, with no such gain in 
 
 @dataclass
 class _Round:
-    """As many answers as requests were in flight at its begin, and what they tell: answers per second, and their median latency."""
+    """As many answers as the limit was at its begin, and what they tell: the mean of the requests in flight when each was sent, and of its latency."""
 
-    begun: float
     limit: int
+    in_flight: list[int] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
-    rate: float = 0.0
-    latency_s: float = 0.0
 
-    def close(self, now: float) -> None:
-        self.rate = len(self.latencies_s) / max(now - self.begun, 1e-9)
-        self.latency_s = statistics.median(self.latencies_s)
+    @property
+    def whole(self) -> bool:
+        return len(self.latencies_s) >= max(self.limit, _ROUND)
+
+    def measure(self) -> _Measure:
+        return _Measure(statistics.fmean(self.in_flight), statistics.fmean(self.latencies_s))
+
+
+@dataclass(frozen=True)
+class _Measure:
+    in_flight: float = 1.0
+    latency_s: float = math.inf
+
+    @property
+    def rate(self) -> float:
+        """Answers per second, by Little's law."""
+        return self.in_flight / max(self.latency_s, 1e-9)
 
 
 class Limiter:
@@ -46,41 +58,41 @@ class Limiter:
         self._window = float(min(_FIRST, ceiling))
         self._slow_start_until = float(ceiling)
         self._lowered = -math.inf
-        self._round, self._best = _Round(0.0, self.limit), _Round(0.0, 1)
+        self._round, self._best = _Round(self.limit), _Measure()
 
     @property
     def limit(self) -> int:
         return int(self._window)
 
-    def answered(self, started: float, now: float, in_flight: int) -> None:
-        """Take in one answer to a request of time `started`; in_flight: requests on their way before it came, itself included."""
+    def answered(self, started: float, now: float, sent_as: int, in_flight: int) -> None:
+        """Take in one answer to a request of time `started`, then one of `sent_as` on their way and now of `in_flight`, itself included."""
         if in_flight >= self.limit:  # a limit that is not used up was not put to the test (RFC 7661)
             grown = self._window + (1.0 if self._window < self._slow_start_until else 1.0 / self._window)
             self._window = min(grown, float(self.ceiling))
         if started >= self._lowered:
+            self._round.in_flight.append(sent_as)
             self._round.latencies_s.append(now - started)
-        if len(self._round.latencies_s) >= max(self._round.limit, _ROUND):
+        if self._round.whole:
             self._end_round(now)
 
     def overloaded(self, started: float, now: float) -> None:
         """Lower the limit because of what became of a request of time `started`."""
         if started >= self._lowered:
-            self._best = _Round(now, 1)
-            self._lower(now, 1)
+            self._best = _Measure()
+            self._lower(now, 1.0)
 
-    def _lower(self, now: float, least: int) -> None:
-        self._window = self._slow_start_until = max(float(least), self._window * _DECREASE)
+    def _lower(self, now: float, least: float) -> None:
+        self._window = self._slow_start_until = max(least, self._window * _DECREASE)
         self._lowered = now
-        self._round = _Round(now, self.limit)
+        self._round = _Round(self.limit)
 
     def _end_round(self, now: float) -> None:
-        """Hold a round against the best one. Never below that one's limit: there the server answered more per second than anywhere else."""
-        ended, self._round = self._round, _Round(now, self.limit)
-        ended.close(now)
-        if ended.rate > _MORE * self._best.rate:
-            self._best = ended
-        elif ended.latency_s > _SLOWER * self._best.latency_s:
-            self._lower(now, min(self.limit, self._best.limit))
+        """Hold a round against the best one. Never below what was in flight then: the server answered more per second than at any other time."""
+        found, self._round = self._round.measure(), _Round(self.limit)
+        if found.rate > _MORE * self._best.rate:
+            self._best = found
+        elif found.latency_s > _SLOWER * self._best.latency_s:
+            self._lower(now, min(float(self.limit), self._best.in_flight))
 
 
 class Breaker:

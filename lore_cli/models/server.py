@@ -40,9 +40,10 @@ Job = TypeVar("Job")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A request that may go: since when, and whether it is the breaker's probe."""
+    """A request that may go: since when, as one of how many, and whether it is the breaker's probe."""
 
     started: float
+    in_flight: int
     probe: bool
 
 
@@ -86,7 +87,7 @@ class Gate:
         else:
             self._breaker.answered()
             if error is None:
-                self._limiter.answered(turn.started, now, self._in_flight)
+                self._limiter.answered(turn.started, now, turn.in_flight, self._in_flight)
         self._free()
 
     def abandon(self, turn: Turn) -> None:
@@ -122,7 +123,7 @@ class Gate:
                 return
             else:
                 self._in_flight += 1
-                self._waiting.popleft().set_result(Turn(now, self._breaker.passing()))
+                self._waiting.popleft().set_result(Turn(now, self._in_flight, self._breaker.passing()))
 
     def _wake_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._timer is not None:
