@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,7 +29,8 @@ found = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, objec
 print(found.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # else its workers give way to whatever the machine does beside
+MARK = f"LORE_TEST_CLUSTER={os.getpid()}"  # in the environment of its processes: no other Ray on this machine is touched
+NICE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # else its workers give way to whatever runs beside
 ROWS = 96
 RUN = ("lore-rair run", "--batch-size", "1", "--quiet")  # blocks of eight rows
 
@@ -36,7 +38,8 @@ RUN = ("lore-rair run", "--batch-size", "1", "--quiet")  # blocks of eight rows
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a Ray of two cores on this machine; it ends with its process."""
-    holder = subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | QUIET)
+    environment = os.environ | NICE | dict([MARK.split("=")])
+    holder = subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     yield holder.stdout.readline().strip()
     holder.stdin.close()
     holder.wait(60)
@@ -105,12 +108,15 @@ class SlowServer(LoopbackServer):
         return text(answers().get(body.get("prompt") or body["messages"][0]["content"], "2"))  # a judge first asks whether anybody answers
 
 
-def workers_of(cluster: str) -> list[int]:
-    """The processes of Ray's actors on this machine that map our rows."""
+def workers() -> list[int]:
+    """The processes of the cluster's actors that map our rows. They overwrite their own environment; Ray's raylet, which starts them, does not."""
     found = []
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and b"ray::MapWorker" in (folder / "cmdline").read_bytes():
-            found.append(int(folder.name))
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if folder.name.isdigit() and b"ray::MapWorker" in (folder / "cmdline").read_bytes():
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                if MARK.encode() in Path("/proc", parent, "environ").read_bytes():
+                    found.append(int(folder.name))
     return found
 
 
@@ -118,13 +124,13 @@ def test_a_killed_worker_and_a_killed_command_cost_nothing_but_time(cluster, man
     killed, process = [], None
 
     def kill_a_worker() -> None:
-        killed.append(workers_of(cluster)[0])
+        killed.append(workers()[0])
         os.kill(killed[0], signal.SIGKILL)
 
     def kill_the_command() -> None:
         process.kill()
 
-    with SlowServer({20: kill_a_worker, 70: kill_the_command}) as server:
+    with SlowServer({40: kill_a_worker, 85: kill_the_command}) as server:  # blocks that are done by then stand in the ledger, in order
         asked = ["--judge", server.address, "--prompt", "short", "--concurrency", "2"]
         words = [*RUN[0].split()[1:], *RUN[1:], *asked, str(many), "-o", str(tmp_path / "out.jsonl")]
         process = subprocess.Popen([sys.executable, str(ROOT / "bin" / "lore-rair"), *words, "--ray", cluster, "--ray-workers", "2"], stderr=subprocess.PIPE)
