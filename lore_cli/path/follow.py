@@ -308,7 +308,7 @@ def _places(words: Sequence[str], view: View) -> list[tuple[int, int] | None]:
 
 def _place(word: str, view: View) -> tuple[int, int] | None:
     """Where a stem stands: itself, as two words (`doorknob` in "door knob"), in another form (`railing`, `rail`), as the head of a compound
-    (`case` in "bookcase"), or misspelt with the same first letter: by one edit, a word of seven letters or more by two."""
+    (`case` in "bookcase") or the reverse, or misspelt with the same first letter: by one edit, a word of seven letters or more by two."""
     place = view.positions.get(word)
     if place:
         return place
@@ -320,10 +320,15 @@ def _place(word: str, view: View) -> tuple[int, int] | None:
     place = view.roots.get(root(word))
     if place:
         return place
-    place = next((at for other, at in view.finals.get(word[-1], ()) if other.endswith(word) and len(other) - len(word) >= COMPOUND and other.isalpha()), None)
+    place = next((at for other, at in view.finals.get(word[-1], ()) if _is_compound(other, word) or _is_compound(word, other)), None)
     if place or len(word) < 5:
         return place
     return _misspelt(word, view)
+
+
+def _is_compound(word: str, head: str) -> bool:
+    """Whether a word ends in another one, `bookcase` in `case`."""
+    return word.endswith(head) and len(word) - len(head) >= COMPOUND and word.isalpha()
 
 
 def _misspelt(word: str, view: View) -> tuple[int, int] | None:

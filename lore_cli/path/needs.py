@@ -113,7 +113,8 @@ def _unlisted_category(head: Sequence[Chunk], target: Sequence[Chunk], known: Vo
     words = [index for index, part in enumerate(head) if part.kind == "word" and not part.negated and not any(map(str.isdigit, part.text))]
     if not words:
         return None, set(), []
-    last = words[-1]
+    last = next((index for index in reversed(words) if not known.is_in("gathering", head[index].text)), words[-1])
+    gathered = {index for index in words if index > last}  # `oven combo` is an oven, and what gathers it is no demand
     fits = next((part.text for part in target if _is_category(part)), None)
     listed = compose(head[last].text, fits, known.rulebook) if fits else None
     if listed:
@@ -123,7 +124,7 @@ def _unlisted_category(head: Sequence[Chunk], target: Sequence[Chunk], known: Vo
     words = [index for index in words if head[index].end - head[index].start == 1]  # `heavy duty` is no part of the name
     while run[0] - 1 in words and (len(run) < HEAD_WORDS or (joined and is_han(head[run[0] - 1].text))):
         run.insert(0, run[0] - 1)
-    return clean_value(("" if joined else " ").join(head[index].text for index in run)), set(run), []
+    return clean_value(("" if joined else " ").join(head[index].text for index in run)), set(run) | gathered, []
 
 
 def _runs(parts: Sequence[Chunk]) -> list[list[Chunk]]:
