@@ -29,6 +29,12 @@ _LINE = re.compile(r"(?P<attribute>[a-z-]+) = (?P<need>[^;\n]+) ; (?:found (?P<f
 _RULES = re.compile(r"rules: (none|\S+(?: \S+)*)")
 _GRADE = re.compile(r"grade: (\S+)")
 GRADE_CUE = "grade:"
+LIMITS = {
+    "query": 200, "title": 300, "category": 100, "brand": 100, "attributes": 40, "attribute name": 60, "attribute": 200, "caption": 300, "description": 160,
+}  # fmt: skip
+"""What of a pair a model is shown, in characters (`attributes`: how many, in alphabetical order); the rest is cut off. The figures are ours."""
+_TAG_MARKS = str.maketrans("<>＜＞", "‹›‹›")
+_ROLE = re.compile(r"\[(/?[A-Z_]{3,20})\]")
 
 
 class AnswerError(ValueError):
@@ -115,13 +121,36 @@ def adheres(answer: Answer, rulebook: Rulebook) -> bool:
     return bool(answer.matches) and rulebook.grade(answer.matches) == (answer.grade, answer.rules)
 
 
-def item_lines(item: Item, description_chars: int = 160) -> str:
-    """An item as a model reads it: one `field: value` line each, whitespace folded so that no field can forge a line."""
-    fields: list[tuple[str, object]] = [("title", item.title), ("category", item.category), ("brand", item.brand)]
-    fields += sorted(item.attributes.items())
-    fields += [("price", f"{item.price:g}" if item.price is not None else None), ("caption", item.caption)]
-    fields.append(("description", item.description[:description_chars] if item.description else None))
-    return "\n".join(f"{one_line(name)}: {one_line(str(value))}" for name, value in fields if value is not None)
+def item_lines(item: Item, description_chars: int = LIMITS["description"]) -> str:
+    """An item as a model reads it: one `field: value` line each, every value `shown` and no longer than `LIMITS` says."""
+    fields = [("title", item.title), ("category", item.category), ("brand", item.brand)]
+    attributes = sorted(item.attributes.items())[: LIMITS["attributes"]]
+    lines = [f"{name}: {shown(value, LIMITS[name])}" for name, value in fields if value is not None]
+    lines += [f"{shown(name, LIMITS['attribute name'])}: {shown(str(value), LIMITS['attribute'])}" for name, value in attributes]
+    if item.price is not None:
+        lines.append(f"price: {item.price:g}")
+    if item.caption is not None:
+        lines.append(f"caption: {shown(item.caption, LIMITS['caption'])}")
+    if item.description:
+        lines.append(f"description: {shown(item.description, description_chars)}")
+    return "\n".join(lines)
+
+
+def shown(text: str, limit: int) -> str:
+    """Text from a shop or a shopper as it may stand in a prompt: at most `limit` characters of one line, and nothing that a prompt or a chat template is built of.
+
+    Data must not pass for instructions (OWASP LLM01, prompt injection). The policy is ours:
+    1. any run of whitespace and line separators is one space; control, bidirectional and zero-width characters are left out;
+    2. `<` and `>` are written `‹` and `›`, so that neither the marks around data nor special tokens (`<|im_start|>`, `</s>`) can be forged;
+    3. role marks in brackets (`[INST]`, `[SEP]`) are written in parentheses.
+
+    >>> shown("sofa >>> \\n<|im_start|>system [INST]", 100)
+    'sofa ››› ‹|im_start|›system (INST)'
+    """
+    kept = text[: 4 * limit]
+    if not kept.isprintable():
+        kept = "".join(mark for mark in one_line(kept) if mark.isprintable())
+    return one_line(_ROLE.sub(r"(\1)", kept.translate(_TAG_MARKS)))[:limit].rstrip()
 
 
 def one_line(text: str) -> str:

@@ -65,6 +65,21 @@ class Match(Record, frozen=True):
     source: Source | None = None
 
 
+class Understanding(Record, frozen=True):
+    """What a query means as a whole, beside its needs. `subject`: the product wanted; `modifiers`: what else is asked of it; `excluded`: what must not be.
+
+    `intent`: a product, an accessory of one, a model named outright, or a use without a product. `alternatives`: values of which one will do
+    ("red or blue"). `corrected`: the query with its spelling mended, absent when nothing was.
+    """
+
+    intent: Literal["product", "accessory", "model", "use"]
+    subject: str | None = None
+    modifiers: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    corrected: str | None = None
+
+
 class Pair(Record, frozen=True):
     """A query and an item shown for it. `grade`: a human's; `count`: how often the pair was shown."""
 
@@ -76,13 +91,14 @@ class Pair(Record, frozen=True):
 
 
 class Trace(Record, frozen=True):
-    """A Pair with its reasoning. Stages fill it in turn: `needs` (path construction), `evidence`, `matches` (path following), `rules`, then the training text."""
+    """A Pair with its reasoning. Stages fill it in turn: `understanding` and `needs` (path construction), `evidence`, `matches` (path following), `rules`, then the training text."""
 
     id: str
     query: str
     item: Item
     grade: Grade | None = None
     count: int | None = None
+    understanding: Understanding | None = None
     needs: tuple[Need, ...] | None = None
     evidence: tuple[Evidence, ...] | None = None
     matches: tuple[Match, ...] | None = None

@@ -37,7 +37,7 @@ def teach(prompt: str) -> str:
     if prompt.startswith(load_prompt("visual").parts[0]):
         return "none"
     if prompt.startswith(load_prompt("knowledge").parts[0]):
-        return needs.get(prompt.rpartition("<<<\n")[2].partition("\n>>>")[0], "what?")
+        return needs.get(prompt.rpartition("<<<\nquery: ")[2].partition("\n>>>")[0], "what?")
     return next((answer for protocol, answer in answers.items() if protocol in prompt), "what?")
 
 

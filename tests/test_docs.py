@@ -11,8 +11,8 @@ import pytest
 
 from commands_run import COMMANDS, ROOT, lore, verbs
 from lore_cli import answer, records, schema
-from lore_cli.commands import synth
-from lore_cli.synth import rules
+from lore_cli.commands import teaching
+from lore_cli.synth import rules, teacher
 
 SCHEMAS = {path.name.removesuffix(".schema.json"): json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "schemas").glob("*.schema.json"))}
 
@@ -88,6 +88,6 @@ def test_what_the_commands_write_holds_to_the_schemas(tmp_path):
 
 
 def test_what_a_help_says_without_loading_the_expert_is_what_the_expert_has():
-    assert (*synth.LAYOUTS, "free") == answer.LAYOUTS and len(rules.READINGS) == synth.READINGS
+    assert (*teaching.LAYOUTS, "free") == answer.LAYOUTS and len(rules.READINGS) == teaching.READINGS and teaching.HINTS == teacher.HINTS
     choices = {option.name: option.type for option in COMMANDS["lore-rl"].commands["reward"].params}
     assert tuple(choices["layout"].choices) == answer.LAYOUTS

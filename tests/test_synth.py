@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from lore_cli.synth.rules import ExpertRules, Room, Text
 from lore_cli.synth.taught import Naive, TaughtRules
 from lore_cli.synth.teacher import Teacher
 from lore_cli.synth.visual import Captioned, TaughtVisual
+from scripted import GOOD, LOWER, NEEDS, teacher, trace
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -89,6 +89,7 @@ def test_a_disagreeing_reasoning_is_rejected_with_its_reason(tmp_path: Path):
     counts = manifest(output)["counts"]
     assert counts["written"] == 2 and counts["rejected"] == 1 and counts["failed"] == 0
     assert counts["accepted"] == {"L2": 1, "L4": 1} and counts["rejected_by_grade"] == {"L4": 1}
+    assert counts["rejected_by_stage"] == {"rules": {"L4": 1}} and counts["hinted"] == {}
     assert counts["reasons"] == {"no reading agrees with the human grade": 1}
     assert counts["first_reading"]["rows"] == 3 and counts["first_reading"]["acc4"] == round(2 / 3, 4)
     assert counts["first_reading"]["confusion"]["L4"] == {"L1": 0, "L2": 1, "L3": 0, "L4": 1}
@@ -101,8 +102,8 @@ def test_a_later_reading_may_find_the_human_grade_and_says_so(tmp_path: Path):
     source = written(tmp_path, pair("1", "zorbly sofa", "sofa", "L4"), pair("2", "garden gnome", "ceiling fan", "L2"))
     free, bound = synth(source, "--quiet"), synth(source, "--attempts", "1", "--quiet")
     assert [(row["id"], row["synthesis"]) for row in rows_of(free.stdout)] == [
-        ("1", {"reading": "lenient", "first_grade": "L3"}),
-        ("2", {"reading": "cautious", "first_grade": "L1"}),
+        ("1", {"reading": "lenient", "first_grade": "L3", "hinted": True}),
+        ("2", {"reading": "cautious", "first_grade": "L1", "hinted": True}),
     ]
     assert [need["attribute"] for need in rows_of(free.stdout)[0]["needs"]] == ["category"]
     assert bound.stdout == b"" and bound.returncode == 0
@@ -243,43 +244,11 @@ def test_its_nonsense_is_no_reasoning_either(model: Path):
     assert all(result.reason.startswith("the reply does not hold to the answer format: ") for result in results)
 
 
-@dataclasses.dataclass
-class Script:
-    """A `TextModel` that gives prepared replies, one list per round; `asked` keeps the prompts of each round."""
-
-    rounds: list[list[str | Exception]]
-    asked: list[list[str]] = dataclasses.field(default_factory=list)
-
-    def generate(self, prompts, *, samples=1, temperature=0.0, max_new_tokens=256, seed=0):
-        self.asked.append(list(prompts))
-        return [[reply] for reply in self.rounds[len(self.asked) - 1]]
-
-    def label_probabilities(self, prompts, labels, *, begun=None):
-        raise NotImplementedError
-
-    def identity(self):
-        return {"model": "script"}
-
-
-def trace(id: str, grade: str | None = "L4", **fields: Any) -> Trace:
-    return record(Trace, {**pair(id, "navy sofa", "navy sofa", grade, **fields.pop("item", {})), **fields})
-
-
-def teacher(*rounds: list[str | Exception], attempts: int = 3) -> tuple[Teacher, Script]:
-    script = Script(list(rounds))
-    return Teacher(script, "script", attempts=attempts), script  # type: ignore[arg-type]
-
-
-NEEDS = [{"attribute": "category", "value": "sofa"}, {"attribute": "colour", "value": "navy"}]
-GOOD = "category = sofa ; found sofa [title] ; exact\ncolour = navy ; found navy [title] ; exact\nrules: none\ngrade: L4"
-LOWER = "category = sofa ; found sofa [title] ; exact\ncolour = navy ; not found ; unknown\nrules: R10\ngrade: L3"
-
-
 def test_a_query_is_asked_once_and_its_needs_are_read_strictly():
-    asked, script = teacher(["category = sofa\ncolour = not navy"])
+    asked, script = teacher(["category = sofa\ncolour = navy"])
     results = TaughtKnowledge(RULEBOOK, EMPTY, asked)([trace("1"), trace("2")])
     assert len(script.asked[0]) == 1
-    assert [[(need.attribute, need.value, need.negated) for need in result.needs] for result in results] == [[("category", "sofa", False), ("colour", "navy", True)]] * 2
+    assert [[(need.attribute, need.value, need.negated) for need in result.needs] for result in results] == [[("category", "sofa", False), ("colour", "navy", False)]] * 2
 
 
 @pytest.mark.parametrize("reply", ["", "sofa", "colr = navy", "category: sofa", "category = sofa\n\ncolour = navy", "category = sofa\n" * 13, "category = [sofa]"])
@@ -296,7 +265,7 @@ def test_only_what_could_not_be_used_is_asked_again():
     assert [len(prompts) for prompts in script.asked] == [3, 2]
     assert all(isinstance(result, Trace) and result.completion == GOOD for result in results)
     notes = [result.__dict__["raw"]["synthesis"] for result in results]
-    assert [note["reading"] for note in notes] == ["attempt 1", "attempt 2", "attempt 2"] and [note["first_grade"] for note in notes] == ["L4", "L4", "L3"]
+    assert [note["reading"] for note in notes] == ["attempt 1", "attempt 2", "attempt 2"] and all(note["hinted"] for note in notes)
     assert "L4" in script.asked[0][0] and "colour = navy" in script.asked[0][0]  # the human grade and the needs are shown
 
 

@@ -38,12 +38,13 @@ _NOT_SETTINGS = ("config", "help", "version")
 
 @dataclass(frozen=True)
 class Judging:
-    """Which judge, under which rulebook; `open()` gives the judge. `default`: the URI when none was given."""
+    """Which judge, under which rulebook; `open()` gives the judge. others: further ones, where a command takes several."""
 
     uri: str
     rulebook_path: str | None
     options: dict[str, Any] = field(default_factory=dict)
     cluster: Cluster | None = None
+    others: tuple[str, ...] = ()
 
     @functools.cached_property
     def settings(self) -> JudgeSettings:
@@ -131,21 +132,34 @@ def rulebook_option(function: Any) -> Any:
     return click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it.")(call)
 
 
-def judge_options(default: str | None = None) -> Callable[[Any], Any]:
-    """--judge --rulebook and how a judge is asked → `judging: Judging`."""
+class OneOrMore(click.Option):
+    """An option that may be repeated, and whose environment variable and setting in a file may be one value as it stands."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        found = self.resolve_envvar_value(ctx)
+        return None if found is None else [found]
+
+
+def judge_options(default: str | None = None, several: bool = False) -> Callable[[Any], Any]:
+    """--judge --rulebook and how a judge is asked → `judging: Judging`. several: --judge may be repeated."""
+    asked: dict[str, Any] = {"default": default} if default else {"required": True}
+    if several:
+        asked = {"cls": OneOrMore, "multiple": True, "default": [default]}
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
-        def call(*, judge: str, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
+        def call(*, judge: str | tuple[str, ...], rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency", "structured")
             spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")))
-            cluster = cluster_of(rest.pop("ray"), rest.pop("ray_workers"), judge, spending)
+            uri, *others = [judge] if isinstance(judge, str) else judge
+            cluster = cluster_of(rest.pop("ray"), rest.pop("ray_workers"), uri, spending)
             options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file), "spending": spending}
-            refuse_secret(judge)
-            return function(judging=Judging(judge, rulebook, options, cluster), run=run, **rest)
+            for named in (uri, *others):
+                refuse_secret(named)
+            return function(judging=Judging(uri, rulebook, options, cluster, tuple(others)), run=run, **rest)
 
         return _options(
-            click.option("--judge", metavar="URI", **({"default": default} if default else {"required": True}), help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
+            click.option("--judge", metavar="URI", **asked, help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
             click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
             click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
             click.option("--language", type=click.Choice(["en", "zh"]), default="en", help="Language of the prompts."),
@@ -194,6 +208,8 @@ def _use_config(path: tuple[str, ...], context: click.Context, _parameter: click
     found = config.load_config(value, path, frozenset(options))
     for name, setting in found.items():
         option = options[name]
+        if isinstance(option, OneOrMore) and not isinstance(setting, list):
+            found[name] = setting = [setting]
         several = isinstance(setting, list)
         if several != option.multiple or (option.is_flag and not isinstance(setting, bool)):
             expected = "true or false" if option.is_flag else "a list" if option.multiple else "one value"

@@ -15,29 +15,24 @@ from lore_cli.commands.common import (
     SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, refuse_secret, resume_options, run_options, version_option,
 )  # fmt: skip
 from lore_cli.commands.spend import Planning, dry_run, emit, planning_options
+from lore_cli.commands.teaching import Teaching, teaching_options
 from lore_cli.commands.verbs import CommandWithVerbs, Verb
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.images import Relocation, is_url
 from lore_cli.ledger import Outcome
 from lore_cli.progress import Log
 from lore_cli.records import Trace
-from lore_cli.synth import STAGES, Stage
+from lore_cli.synth import STAGES
 
 if TYPE_CHECKING:  # the expert's tables are no use to --help, and would take half its time
-    from lore_cli.answer import Layout
     from lore_cli.synth.clustered import OpenSteps
     from lore_cli.synth.merge import Tally
-    from lore_cli.synth.teacher import Teacher
-    from lore_cli.synth.visual import Captioner
 
-LAYOUTS, READINGS = ("answer-last", "answer-first", "label-only"), 6  # answer.LAYOUTS but for --naive, and the number of synth.rules.READINGS; a test holds them equal
 VERBS: dict[str, Verb] = {
     "mine": Verb("mine", "Hard cases: contrastive variants of what a judge got wrong."),
     "clean": Verb("clean", "Quality gates: duplicates, contamination, length, balance."),
     "cache": Verb("cache", "The reply cache: stat, gc, export."),
 }  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
-_EXPERT_BATCH = 64
-_WINDOW_BATCHES = 4
 
 
 @click.command(cls=CommandWithVerbs, verbs=VERBS, context_settings=SETTINGS)
@@ -45,21 +40,18 @@ _WINDOW_BATCHES = 4
 @input_options
 @output_options
 @resume_options
-@judge_options("rulebook:")
+@judge_options("rulebook:", several=True)
 @click.option("--stages", default=",".join(STAGES), help="Stages to run, separated by commas; each reads what the ones before left in the rows.")
-@click.option("--layout", type=click.Choice(LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone.")
-@click.option("--naive", is_flag=True, help="Single-prompt chain of thought in free text, then the grade: for comparison with the stages.")
 @click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
 @click.option("--image-urls", type=click.Choice(["refuse", "allow"]), default="refuse", help="Whether pictures at public web addresses are fetched.")
 @click.option("--vision", metavar="URI", help="A model that sees writes the captions: http://HOST/v1#MODEL · vllm:PATH · hf:PATH; the embedded captioner without it.")
-@click.option("--attempts", type=click.IntRange(min=1), default=READINGS, help="Replies to ask a language model for, or readings the expert may try, until one is accepted.")
 @click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
 @planning_options
-@click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies.")
+@teaching_options
 @version_option
 def cli(
-    inputs: Inputs, output: Output, judging: Judging, run: Run, planning: Planning, stages: str, layout: Layout, naive: bool, images: str | None, image_urls: str,
-    vision: str | None, attempts: int, rejected: str | None, accept_ungraded: bool,
+    inputs: Inputs, output: Output, judging: Judging, run: Run, planning: Planning, teaching: Teaching, stages: str, images: str | None, image_urls: str,
+    vision: str | None, rejected: str | None,
 ) -> int:  # fmt: skip
     """Progressive reasoning: pairs become traces, in three stages that also run piped.
 
@@ -68,9 +60,13 @@ def cli(
     visual     what the picture shows → item.caption
     rules      needs against item, rules, grade → matches, prompt, completion
 
-    The teacher (--judge) is the deterministic expert or a language model. It sees the human grade; reasoning that leads elsewhere is asked for
-    again and then rejected. With --naive it reasons in one prompt, without needs or rules: only the grade of such a text can be checked.
-    A missing image stops the run, or with --on-bad skip leaves a row with `error`, as an image URL does that is not fetched. Image paths in a file that is written elsewhere are adapted; in a
+    The teacher (--judge) is the deterministic expert or a language model. Its reasoning is kept when it follows its own rules, quotes only what
+    the item holds, demands only what the query does, does not give away that it was told the answer, and comes to the human grade; else it is asked for
+    again and then rejected. Two teachers (--judge twice) must both come there. With --naive a teacher reasons in one prompt, without needs or rules: only the
+    grade of such a text can be checked. The summary tells what was rejected in which stage and why, and how many rows needed the human grade in view.
+
+    A missing image stops the run, or with --on-bad skip leaves a row with `error`, as an image URL does that is not fetched. Image paths
+    in a file that is written elsewhere are adapted; in a
     pipe they stay. Bounded memory.
 
     --knowledge files hold rows of two kinds, mixed as you like: {"term", "needs"} of a glossary, and {"category", "path", "names", "attributes"} of a
@@ -84,6 +80,7 @@ def cli(
       $ lore-synth examples/pairs.jsonl --knowledge examples/glossary.jsonl -o /tmp/traces.jsonl --force
       $ echo '{"id": "1", "query": "clear 贵妃榻", "item": {"id": "1", "title": "Daybed"}}' | lore-synth - --stages knowledge --knowledge examples/taxonomy.jsonl
       $ lore-synth examples/pairs.jsonl --stages knowledge | lore-synth - --stages visual --images examples | lore-synth - --stages rules --layout answer-first > /tmp/piped.jsonl
+      $ lore-synth examples/pairs.jsonl --naive --judge rulebook: --quiet > /tmp/naive.jsonl
       $ lore-synth examples/pairs.jsonl --judge http://HOST/v1#MODEL --price-in 0.4 --price-out 1.6 --dry-run
       $ lore-synth examples/pairs.jsonl --judge http://HOST/v1#MODEL --reply-cache /tmp/replies.sqlite --emit-batch /tmp/1.jsonl --force
       $ : > /tmp/1.out.jsonl  # vllm run-batch -i /tmp/1.jsonl -o /tmp/1.out.jsonl --model MODEL
@@ -92,8 +89,7 @@ def cli(
     from lore_cli.synth.merge import synthesise
     from lore_cli.synth.rehearse import rehearse
 
-    layout = _layout(layout, naive, judging.settings.prompt)
-    chosen = _stages(stages, layout)
+    chosen = _stages(stages, teaching.layout)
     planning.prepare(judging.spending, judging.uri, output.force, inputs, run.log)
     for path in (output.path, rejected) if not planning.asks_nothing else ():
         stream.refuse_existing(path, output.replaces)
@@ -103,13 +99,13 @@ def cli(
         _check_pictures(first, source)
     refuse_secret(vision)
     urls = image_urls == "allow" and not planning.dry_run
-    ready = functools.partial(_steps, chosen, layout, source, fail_fast, urls, attempts, accept_ungraded, run.log)
+    ready = functools.partial(teaching.steps, chosen, source, fail_fast, urls, run.log)
     here = dataclasses.replace(judging, cluster=None)
     if not planning.asks_nothing:
         return _traces_to_output(inputs, output, judging, run, chosen, functools.partial(ready, here, vision), source, rejected)
     steps, batch = ready(here, vision)
     if planning.dry_run:
-        experts, _ = ready(dataclasses.replace(here, uri="rulebook:"), None)
+        experts, _ = teaching.by_expert().steps(chosen, source, fail_fast, urls, run.log, dataclasses.replace(here, uri="rulebook:", others=()), None)
         return dry_run(lambda begin: rehearse(inputs.read(Trace), steps, experts, batch, begin), judging.spending, inputs, run.log)
     return emit(planning.emit, output.force, judging.spending, synthesise(inputs.read(Trace), steps, batch), inputs, run.log)
 
@@ -122,7 +118,7 @@ def _traces_to_output(
     from lore_cli.synth.merge import Tally
 
     own, synthesised = clustered.opened(judging.cluster, open_steps)
-    identity = {"teacher": judging.uri, "seed": run.seed, "stages": " ".join(chosen), **own}
+    identity = {"teacher": " ".join((judging.uri, *judging.others)), "seed": run.seed, "stages": " ".join(chosen), **own}
     tally, counts = Tally(), _Late()
     log = _Counting(run.log, tally, counts)
     moved = Relocation(source, source if stream.is_pipe(output.path) else Path(str(output.path)).resolve().parent)
@@ -132,7 +128,7 @@ def _traces_to_output(
             yield dataclasses.replace(outcome, row=moved.row(outcome.row))
 
     code = map_to_output(Trace, inputs, output, dataclasses.replace(run, log=log), identity, work, "rows", rejected, counts, spending=judging.spending)
-    for line in tally.lines() if "rules" in chosen else ():
+    for line in tally.lines():
         run.log.say(line)
     return code
 
@@ -155,15 +151,6 @@ class _Counting(Log):
         self._counts.update(self._tally.counts())
 
 
-def _layout(layout: Layout, naive: bool, prompt: str) -> Layout:
-    """The layout asked for; naive reasoning has its own. Raises `UsageError` for options that contradict each other."""
-    if naive and layout != "answer-last":
-        raise UsageError(f"--naive writes free text, --layout {layout} another form", hint="leave one of them out")
-    if (naive and prompt == "judge") or (prompt == "naive" and not naive):
-        raise UsageError(f"the prompt '{prompt}' asks for another form than {'free text' if naive else layout}", hint="--prompt naive goes with --naive, --prompt short with both")
-    return "free" if naive else layout
-
-
 def _stages(text: str, layout: str) -> tuple[str, ...]:
     """The stages named, in their order. Labels and naive reasoning know no needs: label-only and free leave the knowledge stage out."""
     named = [name.strip() for name in text.split(",") if name.strip()]
@@ -178,57 +165,6 @@ def _check_pictures(first: list[Trace], folder: Path) -> None:
     for trace in first:
         if trace.item.image and trace.item.caption is None and not is_url(trace.item.image) and not (folder / trace.item.image).is_file():
             raise BadInput(f"{folder / trace.item.image}: no such file", where=f"row '{trace.id}'", field="item.image", hint="pass --images DIR, or --on-bad skip to go on without such rows")
-
-
-def _steps(
-    chosen: tuple[str, ...], layout: Layout, pictures: Path, fail_fast: bool, urls: bool, attempts: int, ungraded: bool, log: Log, judging: Judging, vision: str | None
-) -> tuple[list[Stage], int]:  # fmt: skip
-    """The stages ready to run, and how many rows they take at a time."""
-    from lore_cli.path.knowledge import load_glossary, vocabulary
-    from lore_cli.synth.knowledge import ExpertKnowledge, TaughtKnowledge
-    from lore_cli.synth.naive import ExpertNaive
-    from lore_cli.synth.rules import ExpertRules, Labels, Room, Text
-    from lore_cli.synth.taught import AlongNeeds, Naive, TaughtRules
-    from lore_cli.synth.visual import Captioned, PixelCaptioner, TaughtVisual
-
-    settings = judging.settings
-    rulebook, glossary = settings.rulebook, load_glossary(settings.knowledge)
-    left_out = vocabulary(rulebook, glossary).branches.note()
-    if left_out:
-        log.say(left_out)
-    room = Room(rulebook, glossary, Text("short" if settings.prompt == "auto" else settings.prompt, settings.language, layout), ungraded)
-    captioner = _captioner(vision, judging, attempts) if vision and "visual" in chosen else PixelCaptioner(rulebook)
-    captioned = Captioned(rulebook, pictures, fail_fast, captioner, urls)
-    if judging.uri == "rulebook:" or layout == "label-only":
-        readings = min(attempts, READINGS)
-        rules: Stage = Labels(room) if layout == "label-only" else ExpertNaive(room, readings, settings.seed) if layout == "free" else ExpertRules(room, readings)
-        every: dict[str, Stage] = {"knowledge": ExpertKnowledge(rulebook, glossary), "visual": captioned, "rules": rules}
-        return [every[name] for name in chosen], _EXPERT_BATCH
-    teacher = _teacher(judging, attempts)
-    if layout == "free":
-        every = {"visual": captioned, "rules": TaughtRules(room, teacher, Naive())}
-    else:
-        every = {"knowledge": TaughtKnowledge(rulebook, glossary, teacher), "visual": TaughtVisual(captioned, teacher), "rules": TaughtRules(room, teacher, AlongNeeds())}
-    return [every[name] for name in chosen], settings.batch_size * _WINDOW_BATCHES
-
-
-def _captioner(uri: str, judging: Judging, attempts: int) -> Captioner:
-    """The vision model behind a URI, asked with the judge's settings."""
-    from lore_cli.synth.vision import VisionCaptioner
-
-    return VisionCaptioner(_teacher(dataclasses.replace(judging, uri=uri, options=judging.options | {"prompt": "judge"}), attempts))
-
-
-def _teacher(judging: Judging, attempts: int) -> Teacher:
-    """The language model behind a judge URI. Raises `UsageError` for a judge that writes no text."""
-    from lore_cli.judges.language import LanguageJudge
-    from lore_cli.synth.teacher import Teacher
-
-    judge = dataclasses.replace(judging, options=judging.options | {"structured": "off"}).open()  # a stage has another format than a verdict
-    if not isinstance(judge, LanguageJudge):
-        raise UsageError(f"{judging.uri} writes no reasoning and no captions", hint="give hf:PATH, vllm:PATH or http://HOST/v1#MODEL; as --judge also rulebook:")
-    settings = judging.settings
-    return Teacher(judge.model, judging.uri, settings.language, attempts, settings.temperature, settings.seed, settings.max_new_tokens)
 
 
 main = entry(cli, "lore-synth")

@@ -2,7 +2,7 @@
 
 A template is `NAME.LANG.txt`, or `NAME.txt` where the language does not matter. Its first line declares the placeholders,
 a line `---` ends the head, the body follows. Filling happens in one pass over the declared placeholders: a value is never
-looked at again, so a query that contains `{{item}}` stays that text (queries and titles are hostile).
+looked at again, so a query that contains `{{item}}` stays that text (queries and titles are hostile; see `answer.shown`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from lore_cli.answer import item_lines, one_line
+from lore_cli.answer import LIMITS, item_lines, shown
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.records import SOURCES, Pair
 from lore_cli.rulebook import Rulebook
@@ -64,7 +64,7 @@ def pair_prompt(pair: Pair, rulebook: Rulebook, name: str = "short", language: s
     with query and item will do.
     """
     prompt = load_prompt(name, language)
-    query, item = one_line(pair.query), item_lines(pair.item)
+    query, item = shown(pair.query, LIMITS["query"]), item_lines(pair.item)
     if name == "short":
         return prompt.render(query=query.lower(), item=item.lower())
     fields = {"query": query, "item": item, **_rulebook_sections(rulebook, language)}

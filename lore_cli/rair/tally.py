@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lore_cli.answer import Answer, adheres
-from lore_cli.path.text import tokenise
+from lore_cli.path.quoted import evidence_holds
 from lore_cli.rair.calibration import Calibration
 from lore_cli.rair.metrics import COLUMNS, chance_of_any, majority_share
-from lore_cli.records import GRADES, Item, Match, Pair, Verdict, row_of
+from lore_cli.records import GRADES, Pair, Verdict, row_of
 from lore_cli.rulebook import Rulebook
 from lore_cli.values import fold
 
@@ -136,25 +136,3 @@ class Tally:
         counts = numpy.bincount(which * cells + cell, minlength=len(present) * cells).reshape(len(present), cells)
         parts = [numpy.bincount(which, weights=matrix[:, index], minlength=len(present)) for index in range(matrix.shape[1])]
         return numpy.concatenate([counts, numpy.stack(parts, axis=1)], axis=1).astype(float)
-
-
-def evidence_holds(match: Match, item: Item, rulebook: Rulebook) -> bool:
-    """Whether the found value, or another listed name of it, stands in the item's field that the match cites."""
-    text = _field(item, match.source)
-    if not text or not match.found:
-        return False
-    table = rulebook.table(match.attribute)
-    forms = {match.found, *table.surfaces(table.name(match.found))}
-    folded = fold(text)
-    if any(fold(form) in folded for form in forms):
-        return True
-    stems = f" {' '.join(tokenise(text).stems)} "
-    return any(f" {' '.join(tokenise(form).stems)} " in stems for form in forms)
-
-
-def _field(item: Item, source: str | None) -> str:
-    if source == "attributes":
-        return " , ".join(f"{name} {value}" for name, value in item.attributes.items())
-    if source == "price":
-        return "" if item.price is None else f"{item.price:g}"
-    return getattr(item, source or "title") or ""

@@ -1,6 +1,7 @@
-"""Stage `knowledge`: what the query asks for, with injected knowledge. Pair → Trace with `needs`.
+"""Stage `knowledge`: what the query asks for, with injected knowledge. Pair → Trace with `understanding` and `needs`.
 
-The expert reads glossary and taxonomy itself; a language model is shown the entries that the query mentions.
+The expert reads glossary and taxonomy itself; a language model is shown the entries that the query mentions, and its needs are checked: known
+attributes, the subject first, no demand that query and knowledge do not make.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lore_cli.answer import clean_value, need_text, one_line
+from lore_cli.answer import LIMITS, clean_value, need_text, one_line, shown
 from lore_cli.path.knowledge import Entry, Glossary, vocabulary
 from lore_cli.path.needs import construct, mended
 from lore_cli.path.taxonomy import lineage
 from lore_cli.path.text import normalise, tokenise
+from lore_cli.path.understanding import understand
 from lore_cli.prompts import load_prompt
 from lore_cli.records import Need, Trace, change
 from lore_cli.rulebook import Rulebook
-from lore_cli.synth import Dropped
+from lore_cli.synth import Dropped, checks
 from lore_cli.synth.teacher import Teacher, Unusable
 
 _NEED = re.compile(r"([a-z-]+) = (not )?([^;=\[\]\n]+)")
@@ -35,7 +37,7 @@ class ExpertKnowledge:
     name: str = "knowledge"
 
     def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
-        return [change(trace, needs=construct(trace.query, self.rulebook, self.glossary)) for trace in traces]
+        return [understood(trace, construct(trace.query, self.rulebook, self.glossary), self.rulebook, self.glossary) for trace in traces]
 
     def identity(self) -> dict[str, str]:
         return {"rulebook": self.rulebook.hash, "knowledge": self.glossary.hash}
@@ -52,15 +54,15 @@ class TaughtKnowledge:
 
     def __call__(self, traces: Sequence[Trace]) -> list[Trace | Dropped]:
         queries = list(dict.fromkeys(trace.query for trace in traces))
-        answers = self.teacher.ask([self._prompt(query) for query in queries], lambda _, reply: read_needs(reply, self.rulebook))
-        by_query = dict(zip(queries, answers, strict=True))
+        replies = self.teacher.ask([self._prompt(query) for query in queries], lambda number, reply: self._read(queries[number], reply))
+        by_query = dict(zip(queries, replies, strict=True))
         results: list[Trace | Dropped] = []
         for trace in traces:
-            needs, _, reason, replied = by_query[trace.query]
-            if needs is not None:
-                results.append(change(trace, needs=needs))
+            reply = by_query[trace.query]
+            if reply.answer is not None:
+                results.append(understood(trace, reply.answer, self.rulebook, self.glossary))
             else:
-                results.append(Dropped(trace, "rejected" if replied else "failed", f"knowledge: {reason}"))
+                results.append(Dropped(trace, "rejected" if reply.replied else "failed", f"knowledge: {reply.reason}"))
         return results
 
     def identity(self) -> dict[str, str]:
@@ -71,7 +73,19 @@ class TaughtKnowledge:
         chinese = self.teacher.language == "zh"
         dimensions = "\n".join(f"- {d.id}: {d.zh if chinese else d.text}" for d in self.rulebook.dimensions.values())
         entries = [*map(_entry_line, entries_in(query, self.glossary)), *taxonomy_lines(query, self.rulebook, self.glossary)][:_MOST_ENTRIES]
-        return load_prompt("knowledge", self.teacher.language).render(dimensions=dimensions, glossary="\n".join(entries) or "-", query=one_line(query))
+        return load_prompt("knowledge", self.teacher.language).render(dimensions=dimensions, glossary="\n".join(entries) or "-", query=shown(query, LIMITS["query"]))
+
+    def _read(self, query: str, reply: str) -> tuple[Need, ...]:
+        needs = read_needs(reply, self.rulebook)
+        problem = checks.subject_first(needs) or checks.demanded(needs, query, entries_in(query, self.glossary), self.rulebook, self.glossary)
+        if problem:
+            raise Unusable(problem)
+        return needs
+
+
+def understood(trace: Trace, needs: tuple[Need, ...], rulebook: Rulebook, glossary: Glossary) -> Trace:
+    """The trace with needs and what the query means as a whole."""
+    return change(trace, understanding=understand(trace.query, needs, rulebook, glossary), needs=needs)
 
 
 def entries_in(query: str, glossary: Glossary) -> list[Entry]:
@@ -109,11 +123,11 @@ def read_needs(reply: str, rulebook: Rulebook) -> tuple[Need, ...]:
     for number, line in enumerate(reply.strip().split("\n"), 1):
         parts = _NEED.fullmatch(line.strip())
         if not parts:
-            raise Unusable(f"line {number} is no need: {line[:60]!r}")
+            raise Unusable(f"the reply is no list of needs: line {number} is {line[:60]!r}")
         attribute, negation, value = parts.groups()
         if attribute not in rulebook.dimensions:
-            raise Unusable(f"line {number}: '{attribute}' is not an attribute dimension")
-        needs.append(Need(attribute, clean_value(value), bool(negation)))
+            raise Unusable(f"the reply is no list of needs: line {number} names '{attribute}', which is not an attribute dimension")
+        needs.append(Need(attribute, clean_value(shown(value, LIMITS["query"])), bool(negation)))
     if not needs or len(needs) > _MOST_NEEDS:
-        raise Unusable(f"{len(needs)} needs")
+        raise Unusable(f"the reply is no list of needs: {len(needs)} needs, at most {_MOST_NEEDS} are read")
     return tuple(dict.fromkeys(needs))

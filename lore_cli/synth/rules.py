@@ -125,8 +125,8 @@ class Chosen:
     first_grade: Grade
 
     def note(self) -> dict[str, object]:
-        """What `synthesis` says of it."""
-        return {"reading": self.reading, "first_grade": self.first_grade}
+        """What `synthesis` says of it; a later reading was taken because the human grade was in view."""
+        return {"reading": self.reading, "first_grade": self.first_grade, **({"hinted": True} if self.reading != READINGS[0][0] else {})}
 
 
 def choose(trace: Trace, room: Room, readings: int) -> Chosen | Dropped:

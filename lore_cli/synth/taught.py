@@ -1,11 +1,16 @@
-"""Stage `rules` by a language model: it is asked a `Question`, shown the human grade, asked again for what cannot be used, then rejected.
+"""Stage `rules` by a language model: it is asked a `Question`, asked again for what cannot be used, then rejected.
 
 `AlongNeeds` asks for the answer format along the needs that the knowledge stage found: reasoning that can be checked against the item, the
 rulebook and the human grade. `Naive` asks for a free chain of thought in one prompt: of that only the grade can be checked.
+
+The human grade is shown in every round unless `--hint` says otherwise: that is the sourced habit (DyKnow-RAG lets the teacher explain the human
+grade; ADORE throws away what disagrees with it). `retry`, which shows it only after a first failure, is STaR's rationalisation (Zelikman et al.
+2022, arXiv 2203.14465). A trace made with the grade in view says `hinted` in its `synthesis`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,9 +19,9 @@ from lore_cli.answer import Answer, AnswerError, Layout, adheres, need_text, par
 from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import Evidence, Grade, Trace
 from lore_cli.rulebook import Rulebook
-from lore_cli.synth import Dropped
+from lore_cli.synth import Dropped, checks
 from lore_cli.synth.rules import Room, noted
-from lore_cli.synth.teacher import Teacher, Unusable, hinted
+from lore_cli.synth.teacher import Reply, Teacher, Unusable, hinted
 
 
 class Question(Protocol):
@@ -50,6 +55,8 @@ class AlongNeeds:
         if not adheres(answer, rulebook):
             grade, rules = rulebook.grade(answer.matches)
             raise Unusable(f"the reply breaks its own rules: its matches give {grade} by {' '.join(rules) or 'no rule'}, it says {answer.grade}")
+        _refuse(checks.held(answer.matches, trace.item, rulebook))
+        _refuse(checks.leak(reply, trace))  # type: ignore[arg-type]
         return answer
 
 
@@ -64,7 +71,9 @@ class Naive:
         return pair_prompt(trace, rulebook, "naive", language)  # type: ignore[arg-type]
 
     def read(self, trace: Trace, reply: str, rulebook: Rulebook) -> Answer:
-        return _parsed(reply, rulebook, "free")
+        answer = _parsed(reply, rulebook, "free")
+        _refuse(checks.leak(reply, trace))  # type: ignore[arg-type]
+        return answer
 
 
 def _parsed(reply: str, rulebook: Rulebook, layout: Layout) -> Answer:
@@ -74,9 +83,14 @@ def _parsed(reply: str, rulebook: Rulebook, layout: Layout) -> Answer:
         raise Unusable(f"the reply does not hold to the answer format: {error}") from error
 
 
+def _refuse(problem: str | None) -> None:
+    if problem:
+        raise Unusable(problem)
+
+
 @dataclass(frozen=True, slots=True)
 class TaughtRules:
-    """Path following by a language model. What does not parse, follow its own rules or agree with the human grade is asked again, then rejected."""
+    """Path following by a language model. What does not parse, passes no check, finds no majority or disagrees with the human grade is asked again, then rejected."""
 
     room: Room
     teacher: Teacher
@@ -87,16 +101,17 @@ class TaughtRules:
         rows: list[Trace | Dropped] = [self._admitted(trace) for trace in traces]
         asked = [place for place, row in enumerate(rows) if isinstance(row, Trace)]
         kept = [row for row in rows if isinstance(row, Trace)]
-        first: dict[int, Grade] = {}
-        answers = self.teacher.ask([self._prompt(trace) for trace in kept], lambda number, reply: self._read(kept[number], reply, number, first))
-        for number, (place, (answer, attempts, reason, replied)) in enumerate(zip(asked, answers, strict=True)):
-            note: dict[str, object] = {"reading": f"attempt {attempts}", "first_grade": first.get(number)}
-            if answer is not None:
-                evidence = tuple(dict.fromkeys(Evidence(match.attribute, match.found, match.source) for match in answer.matches if match.found and match.source))
-                rows[place] = self.room.finish(kept[number], answer, tuple(dict.fromkeys((*(kept[number].evidence or ()), *evidence))) or None, note)
-            else:
-                dropped = noted(kept[number], {"first_grade": first.get(number)})
-                rows[place] = Dropped(dropped, "rejected" if replied else "failed", reason if replied else f"rules: {reason}")
+        ballots: list[list[Counter[Grade]]] = [[] for _ in kept]
+
+        def settle(number: int, answers: list[Answer]) -> Answer:
+            ballots[number].append(Counter(answer.grade for answer in answers))
+            return self._settled(kept[number], answers)
+
+        replies = self.teacher.vote(
+            lambda attempt, number: self._prompt(kept[number], attempt), len(kept), lambda number, reply: self.question.read(kept[number], reply, self.room.rulebook), settle
+        )  # fmt: skip
+        for number, (place, reply) in enumerate(zip(asked, replies, strict=True)):
+            rows[place] = self._row(kept[number], reply, ballots[number])
         return rows
 
     def identity(self) -> dict[str, str]:
@@ -110,12 +125,35 @@ class TaughtRules:
             return Dropped(trace, "rejected", "no human grade")
         return trace
 
-    def _prompt(self, trace: Trace) -> str:
-        return hinted(self.question.prompt(trace, self.room.rulebook, self.teacher.language), trace.grade, self.teacher.language)
+    def _prompt(self, trace: Trace, attempt: int) -> str:
+        question = self.question.prompt(trace, self.room.rulebook, self.teacher.language)
+        return hinted(question, trace.grade, self.teacher.language) if trace.grade and self.teacher.is_hinted(attempt) else question
 
-    def _read(self, trace: Trace, reply: str, number: int, first: dict[int, Grade]) -> Answer:
-        answer = self.question.read(trace, reply, self.room.rulebook)
-        first.setdefault(number, answer.grade)
-        if trace.grade not in (None, answer.grade):
-            raise Unusable(f"no reading agrees with the human grade: the reply gives {answer.grade}, the human {trace.grade}")
-        return answer
+    def _settled(self, trace: Trace, answers: list[Answer]) -> Answer:
+        """The answer to keep: of the grade that enough votes agree on, which must be the human's, one with the most common states of its matches."""
+        grade, count = Counter(answer.grade for answer in answers).most_common(1)[0]
+        if count < self.teacher.agreement * self.teacher.votes:
+            raise Unusable(f"too few votes agree: {count} of {self.teacher.votes} for {grade}")
+        if trace.grade not in (None, grade):
+            raise Unusable(f"no reading agrees with the human grade: the reply gives {grade}, the human {trace.grade}")
+        agreeing = [answer for answer in answers if answer.grade == grade]
+        common = Counter(map(_states, agreeing)).most_common(1)[0][0]
+        return next(answer for answer in agreeing if _states(answer) == common)
+
+    def _row(self, trace: Trace, reply: Reply[Answer], ballots: list[Counter[Grade]]) -> Trace | Dropped:
+        note: dict[str, object] = {}
+        if ballots and not (trace.grade and self.teacher.hint == "always"):  # a grade given with the human's in view agrees with nobody
+            note["first_grade"] = ballots[0].most_common(1)[0][0]
+        if self.teacher.votes > 1 and ballots:
+            note |= {"votes": self.teacher.votes, "agreement": round(ballots[-1].most_common(1)[0][1] / self.teacher.votes, 4)}
+        if reply.answer is None:
+            return Dropped(noted(trace, note), "rejected" if reply.replied else "failed", reply.reason if reply.replied else f"rules: {reply.reason}")
+        note = {"reading": f"attempt {reply.attempts}", **note}
+        if trace.grade and self.teacher.is_hinted(reply.attempts - 1):
+            note["hinted"] = True
+        cited = (Evidence(match.attribute, match.found, match.source) for match in reply.answer.matches if match.found and match.source)
+        return self.room.finish(trace, reply.answer, tuple(dict.fromkeys((*(trace.evidence or ()), *cited))) or None, note)
+
+
+def _states(answer: Answer) -> tuple[str, ...]:
+    return tuple(match.state for match in answer.matches)

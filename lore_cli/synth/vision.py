@@ -34,9 +34,9 @@ class VisionCaptioner:
         text = load_prompt("vision", self.teacher.language).render()
         found: list[str | Exception] = [_unreadable(path) or "" for path in paths]
         asked = [number for number, problem in enumerate(found) if not problem]
-        answers = self.teacher.ask([Look(text, paths[number]) for number in asked], lambda _, reply: clean_caption(reply))
-        for number, (caption, _, reason, _) in zip(asked, answers, strict=True):
-            found[number] = Unusable(reason) if caption is None else caption
+        replies = self.teacher.ask([Look(text, paths[number]) for number in asked], lambda _, reply: clean_caption(reply))
+        for number, reply in zip(asked, replies, strict=True):
+            found[number] = Unusable(reply.reason) if reply.answer is None else reply.answer
         return found
 
     def identity(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lore_cli.answer import clean_value, item_lines, need_text, one_line
+from lore_cli.answer import LIMITS, clean_value, item_lines, need_text, one_line, shown
 from lore_cli.errors import BadInput, Missing
 from lore_cli.images import is_url
 from lore_cli.prompts import load_prompt
@@ -138,14 +138,14 @@ class TaughtVisual:
         asked = [place for place, row in enumerate(rows) if isinstance(row, Trace) and row.item.caption and self._visual_needs(row)]
         prompts = [self._prompt(rows[place]) for place in asked]  # type: ignore[arg-type]
         answers = self.teacher.ask(prompts, lambda number, reply: self._read(rows[asked[number]], reply))  # type: ignore[arg-type]
-        for place, (evidence, _, reason, replied) in zip(asked, answers, strict=True):
+        for place, reply in zip(asked, answers, strict=True):
             trace = rows[place]
             assert isinstance(trace, Trace)
-            if evidence is not None:
+            if reply.answer is not None:
                 kept = tuple(piece for piece in trace.evidence or () if piece.source != "caption")
-                rows[place] = change(trace, evidence=(*kept, *evidence))
+                rows[place] = change(trace, evidence=(*kept, *reply.answer))
             else:
-                rows[place] = Dropped(trace, "rejected" if replied else "failed", f"visual: {reason}")
+                rows[place] = Dropped(trace, "rejected" if reply.replied else "failed", f"visual: {reply.reason}")
         return rows
 
     def identity(self) -> dict[str, str]:
@@ -157,7 +157,7 @@ class TaughtVisual:
 
     def _prompt(self, trace: Trace) -> str:
         needs = one_line(", ".join(self._visual_needs(trace)))
-        return load_prompt("visual", self.teacher.language).render(needs=needs, caption=one_line(trace.item.caption or ""), item=item_lines(trace.item))
+        return load_prompt("visual", self.teacher.language).render(needs=needs, caption=shown(trace.item.caption or "", LIMITS["caption"]), item=item_lines(trace.item))
 
     def _read(self, trace: Trace, reply: str) -> tuple[Evidence, ...]:
         """Lines `attribute = value`, or `none`. What the caption does not say is refused: a text model has not seen the picture."""
