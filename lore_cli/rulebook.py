@@ -21,6 +21,7 @@ from lore_cli.values import Values, build_values, check_keys, compare_listed, te
 
 DEFAULT = Path(__file__).with_name("rulebook.toml")
 _NO_VALUES = Values()
+_REMEMBERED = 65_536  # grades kept, by what their matches look like to rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Rulebook:
     units: dict[str, dict[str, float]]
     lexicon: dict[str, tuple[str, ...]]
     keys: dict[str, str] = field(default_factory=dict)
+    _graded: dict[tuple[tuple[str, str, str], ...], tuple[Grade, tuple[str, ...]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def table(self, dimension: str) -> Values:
         """The value table of a dimension; an empty one when the rulebook lists none."""
@@ -115,9 +117,14 @@ class Rulebook:
         """
         if not matches:
             raise ValueError("no matches: a query with no need cannot be graded")
-        applying = self.applying(matches)
-        grade = min((rule.cap for rule in applying), default=GRADES[-1])
-        return grade, tuple(rule.id for rule in applying if rule.cap == grade)
+        seen = tuple((match.attribute, match.state, match.need if match.attribute == "category" else "") for match in matches)  # all that rules look at
+        if seen not in self._graded:
+            applying = self.applying(matches)
+            grade = min((rule.cap for rule in applying), default=GRADES[-1])
+            if len(self._graded) >= _REMEMBERED:
+                self._graded.clear()
+            self._graded[seen] = grade, tuple(rule.id for rule in applying if rule.cap == grade)
+        return self._graded[seen]
 
 
 @lru_cache(maxsize=8)
