@@ -22,7 +22,7 @@ def understand(query: str, needs: Sequence[Need], rulebook: Rulebook, glossary: 
     """What the query means as a whole, given its needs.
 
     >>> from lore_cli.rulebook import load_rulebook
-    >>> understand("red or blue velvt sofa", [Need("category", "sofa"), Need("colour", "red")], load_rulebook()).alternatives
+    >>> understand("red or blue velvet sofa", [Need("category", "sofa"), Need("colour", "red")], load_rulebook()).alternatives
     (('red', 'blue'),)
     """
     known = vocabulary(rulebook, glossary)
