@@ -55,7 +55,7 @@ def _unreadable(path: Path) -> Missing | None:
 def clean_caption(reply: str) -> str:
     """One line of at most 200 characters, cut at a word. Raises `Unusable` for a reply that is empty or a refusal.
 
-    >>> clean_caption('Caption: "A navy velvet sofa,\\\\n three seats."')
+    >>> clean_caption('Caption: "A navy velvet sofa,\\n three seats."')
     'A navy velvet sofa, three seats.'
     """
     text = _LABEL.sub("", one_line(reply)).strip(" \"'“”「」*`")
