@@ -24,7 +24,7 @@ from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.models import directory_hash
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair, Trace, parse
-from lore_cli.train import common, scratch, sft
+from lore_cli.train import common, scratch
 
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
 
