@@ -150,7 +150,10 @@ def shown(text: str, limit: int) -> str:
     kept = text[: 4 * limit]
     if not kept.isprintable():
         kept = "".join(mark for mark in one_line(kept) if mark.isprintable())
-    return one_line(_ROLE.sub(r"(\1)", kept.translate(_TAG_MARKS)))[:limit].rstrip()
+    kept = kept.translate(_TAG_MARKS)
+    if "[" in kept:
+        kept = _ROLE.sub(r"(\1)", kept)
+    return one_line(kept)[:limit].rstrip()
 
 
 def one_line(text: str) -> str:

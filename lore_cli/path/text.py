@@ -21,6 +21,7 @@ _NUMBER = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+[ -]\d+/\d+(?!\d*/)|\d+/\d+|\d*\.?\d+"
 _TOKEN = re.compile(rf"(?P<number>{_NUMBER})|(?P<mark>(?<=\d)\s?[\"”″]|(?<=\d)['’′](?!\w))|(?P<han>[{_HAN}])|(?P<word>(?:(?![{_HAN}])[^\W\d_])+(?:['’](?:(?![{_HAN}])[^\W\d_])+)?)|(?P<gap>[,;:|()\[\]/+!?]|\s[-–—]\s|。|、)")
 _ENTITY = re.compile(r"&(?:amp|quot|apos|lt|gt|nbsp);")
 GAP = ","
+_SHORT = 200  # characters
 _MARKS = {'"': "in", "”": "in", "″": "in", "'": "ft", "’": "ft", "′": "ft"}
 
 
@@ -48,7 +49,14 @@ def normalise(text: str) -> str:
 
 
 def tokenise(text: str) -> Tokens:
-    """Cut a text into tokens. Punctuation that separates phrases is the token `,`; an inch or foot mark after a number is `in` or `ft`."""
+    """Cut a text into tokens. Punctuation that separates phrases is the token `,`; an inch or foot mark after a number is `in` or `ft`.
+
+    Queries, values and titles come again and again, from one check to the next and from row to row: the tokens of short texts are kept.
+    """
+    return _tokens_of_short(text) if len(text) <= _SHORT else _tokens(text)
+
+
+def _tokens(text: str) -> Tokens:
     folded = normalise(text)
     words: list[str] = []
     spans: list[tuple[int, int]] = []
@@ -65,6 +73,9 @@ def tokenise(text: str) -> Tokens:
         words.append(word)
         spans.append(found.span())
     return Tokens(folded, tuple(words), tuple(map(stem, words)), tuple(spans))
+
+
+_tokens_of_short = lru_cache(maxsize=16_384)(_tokens)
 
 
 @lru_cache(maxsize=65_536)

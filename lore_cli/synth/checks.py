@@ -79,8 +79,10 @@ def held(matches: Sequence[Match], item: Item, rulebook: Rulebook) -> str | None
 
 def leak(text: str, pair: Pair) -> str | None:
     """The reasoning does not mention that it was told the answer. A phrase of the shop's or the shopper's own text is no leak."""
-    said, own = _words(text), _words(f"{pair.query}\n{item_lines(pair.item)}")
-    phrase = next((phrase for phrase in leak_phrases() if phrase in said and phrase not in own), None)
+    said = _words(text)
+    phrases = [phrase for phrase in leak_phrases() if phrase in said]
+    own = _words(f"{pair.query}\n{item_lines(pair.item)}") if phrases else ""
+    phrase = next((phrase for phrase in phrases if phrase not in own), None)
     return f"the reply gives away that it was told the answer: '{phrase.strip()}'" if phrase else None
 
 
