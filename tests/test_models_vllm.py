@@ -133,6 +133,7 @@ def test_a_model_that_reads_only_says_so_of_a_picture(model, tmp_path):
     assert isinstance(blind, Blind) and text == TEXTS[0]
 
 
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="vLLM's vision models need torchvision, which has no build for this torch")
 def test_a_model_that_sees_says_what_it_says_through_transformers(tmp_path):
     code = f"""
 import sys
