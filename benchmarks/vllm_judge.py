@@ -37,7 +37,7 @@ def measure(folder: str, rows: list[Any], rounds: int) -> list[tuple[float, floa
     from lore_cli.rulebook import load_rulebook
 
     judge = open_judge(f"vllm:{folder}", JudgeSettings(load_rulebook(), prompt="short", max_new_tokens=NEW_TOKENS, batch_size=64))
-    engine, prompts = judge.model._engine, random_model.short_prompts(rows)  # the engine that the judge opened: two would not share the memory fairly
+    engine, prompts = judge.model._model._engine, random_model.short_prompts(rows)  # the engine that the judge opened: two would not share the memory fairly
     parameters = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS)
     found = []
     for _ in range(rounds + 1):
