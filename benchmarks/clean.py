@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shared import sections
+from shared import memory, sections
 from stream import bare
 
 import orjson
@@ -68,26 +66,9 @@ def speed(rows: int, rounds: int) -> list[str]:
     return [f"{rows:,}", f"{fast:,.0f}", f"{slow:,.0f}", f"{statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]"]
 
 
-CHILD = """
-import sys
-sys.path[:0] = [{root!r}, {here!r}]
-import clean
-clean.cleaned("-", "/dev/null")
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
-
-
 def peak(rows: int) -> float:
     """Peak memory in MiB of a child that cleans so many rows."""
-    code = CHILD.format(root=str(sections.ROOT), here=str(Path(__file__).parent))
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None and child.stdout is not None
-    child.stdin.writelines(pairs(rows))
-    child.stdin.close()
-    said = child.stdout.read()
-    if child.wait():
-        raise RuntimeError(f"the child ended with {child.returncode}")
-    return int(said) / 1024
+    return memory.peak('import clean; clean.cleaned("-", "/dev/null")', pairs(rows))
 
 
 def main() -> None:

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared import sections
+from shared import memory, sections
 
 import orjson
 
@@ -124,27 +122,11 @@ def costs(count: int, rounds: int) -> list[list[str]]:
     return [[names.get(name, name), f"{statistics.median(times):.0f} [{min(times):.0f}, {max(times):.0f}]"] for name, times in found.items()]
 
 
-CHILD = """
-import sys
-sys.path[:0] = [{root!r}, {here!r}]
-import overhead
-overhead.synthesise("-", {target!r}, overhead.PARTS[-1], overhead.Memory())
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
-
-
 def peak(count: int) -> float:
     """Peak memory in MiB of a child that takes so many rows from a pipe to a file."""
     with tempfile.TemporaryDirectory() as folder:
-        code = CHILD.format(root=str(sections.ROOT), here=str(Path(__file__).parent), target=str(Path(folder, "out.jsonl")))
-        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert child.stdin is not None and child.stdout is not None
-        child.stdin.writelines(rows(count))
-        child.stdin.close()
-        said = child.stdout.read()
-        if child.wait():
-            raise RuntimeError(f"the child ended with {child.returncode}")
-    return int(said.split()[-1]) / 1024
+        target = str(Path(folder, "out.jsonl"))
+        return memory.peak(f"import overhead; overhead.synthesise('-', {target!r}, overhead.PARTS[-1], overhead.Memory())", rows(count))
 
 
 def main() -> None:

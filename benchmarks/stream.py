@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
-from shared import sections
+from shared import memory, sections
 
 from lore_cli.records import Pair
 from lore_cli.stream import open_output, read
@@ -82,32 +80,9 @@ def speed(rounds: int, rows: int) -> list[list[str]]:
     return table
 
 
-CHILD = """
-import sys
-sys.path[:0] = [{root!r}, {here!r}]
-import stream
-stream.lore("-", "/dev/null")
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))  # ru_maxrss would count the parent's memory at the fork
-"""
-
-
 def peak(rows: int, shuffled: bool) -> float:
     """Peak memory in MiB of a child that streams so many rows."""
-    code = CHILD.format(root=str(sections.ROOT), here=str(Path(__file__).parent))
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None and child.stdout is not None
-    chunk: list[bytes] = []
-    for line in pairs(rows, shuffled):
-        chunk.append(line)
-        if len(chunk) == 1000:
-            child.stdin.write(b"".join(chunk))
-            chunk.clear()
-    child.stdin.write(b"".join(chunk))
-    child.stdin.close()
-    said = child.stdout.read()
-    if child.wait():
-        raise RuntimeError(f"the child ended with {child.returncode}")
-    return int(said) / 1024
+    return memory.peak('import stream; stream.lore("-", "/dev/null")', pairs(rows, shuffled))
 
 
 def main() -> None:
