@@ -71,7 +71,7 @@ def main() -> None:
         rows.append([f"`{name}`", f"{len(prompts) / seconds:.1f}", slower, f"{same} of {len(prompts)}"])
     table = sections.markdown(["way", "prompts/s", "times slower than `hf:`, median [lowest, highest]", "same text"], rows)
     about = f"{weights / 1e6:.1f}M weights, {len(prompts)} prompts, {NEW_TOKENS} new tokens. Goal: `hf:` at least {GOAL:g} times the loop over single prompts."
-    sections.publish("hf", "Generating with hf:", "python benchmarks/hf.py", f"{table}\n\n{about}", where, given.write)
+    sections.publish("hf", "Generating with hf:", sections.command(), f"{table}\n\n{about}", where, given.write)
 
 
 if __name__ == "__main__":

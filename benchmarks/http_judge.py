@@ -151,7 +151,7 @@ def main() -> None:
     rows = [measure(places, milliseconds, given.rounds, given.rows) for places, milliseconds in CASES]
     head = ["server", "its most, rows/s", "bare httpx, rows/s", "`lore-rair run`, rows/s", "ratio, median [lowest, highest]", "requests beyond the places"]
     body = f"{sections.markdown(head, rows)}\n\nGoal: {GOAL} of the bare loop, and no request beyond the places."
-    sections.publish("http", "An http judge against its server's own most", "python benchmarks/http_judge.py", body, where, given.write)
+    sections.publish("http", "An http judge against its server's own most", sections.command(), body, where, given.write)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main() -> None:
     table = sections.markdown(["order", "pairs/s", "prompt tokens from the cache"], rows)
     ratio = f"{statistics.median(ratios):.2f} times the speed [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
     about = f"In order against shuffled: {ratio}. {weights / 1e6:.1f}M weights, a cache of {CACHE_TOKENS:,} tokens."
-    sections.publish("prefix", "vLLM's prefix cache and the order of prompts", "python benchmarks/prefix.py", f"{table}\n\n{about}", where, given.write)
+    sections.publish("prefix", "vLLM's prefix cache and the order of prompts", sections.command(), f"{table}\n\n{about}", where, given.write)
 
 
 if __name__ == "__main__":

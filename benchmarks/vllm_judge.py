@@ -63,7 +63,7 @@ def main() -> None:
     row = [f"{direct:.1f}", f"{ours:.1f}", f"{statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]"]
     table = sections.markdown(["`LLM.generate`, pairs/s", "`vllm:` judge, pairs/s", "ratio, median [lowest, highest]"], [row])
     about = f"{weights / 1e6:.1f}M weights, {given.pairs} pairs, {NEW_TOKENS} new tokens. Goal: {GOAL} of `LLM.generate`."
-    sections.publish("vllm", "Judging with vllm:", "python benchmarks/vllm_judge.py", f"{table}\n\n{about}", where, given.write)
+    sections.publish("vllm", "Judging with vllm:", sections.command(), f"{table}\n\n{about}", where, given.write)
 
 
 if __name__ == "__main__":

@@ -225,6 +225,11 @@ def test_the_sft_loss_needs_rows_to_learn_from(rows, tmp_path):
     assert done.code == 3 and "completion" in done.err and "lore-synth" in done.err and not (tmp_path / "rl").exists()
 
 
+def test_traces_in_another_form_than_the_models_are_refused(rows, tmp_path):
+    done = train(rows, tmp_path / "rl", "--max-steps", 1, "--traces", toys.write(tmp_path / "traces.jsonl", toys.traces(4)))
+    assert done.code == 3 and "written as answer-last, the model answers as label-only" in done.err and "row 'p0'" in done.err and not (tmp_path / "rl").exists()
+
+
 def test_the_clock_ends_a_run(rows, tmp_path):
     assert train(rows, tmp_path / "rl", "--max-seconds", 1).code == 0
     assert 0 < orjson.loads((tmp_path / "rl.manifest.json").read_bytes())["counts"]["steps"] < 1000

@@ -40,6 +40,11 @@ def _lines(path: str) -> list[str]:
         return []
 
 
+def command() -> str:
+    """The command that is running, without what says where its table goes."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(word for word in sys.argv[1:] if word != "--write")])
+
+
 def publish(name: str, title: str, command: str, body: str, where: str, write: bool) -> None:
     """Print a section; with `write`, replace the one of this name in docs/results.md, or add it. `where`: machine and load at the start. Other text stays as it is."""
     section = f"<!-- benchmark: {name} -->\n## {title}\n\n{date.today().isoformat()}, `{command}`, {where}.\n\n{body}\n<!-- end -->"

@@ -132,6 +132,7 @@ def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run
       $ lore-rl train examples/pairs.jsonl --model /tmp/sft --max-steps 2 --prompts-per-step 2 --max-new-tokens 16 -o /tmp/rl --force
     """
     from lore_cli import modelcard
+    from lore_cli.answer import layout_of
     from lore_cli.train import rewards
 
     stream.refuse_existing(output, force, directory=True)
@@ -141,6 +142,9 @@ def train(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run
     if not any(pair.grade for pair in pairs):
         raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
     taught = list(stream.read(Trace, [traces])) if traces else []
+    odd = next((trace for trace in taught if trace.completion and layout_of(trace.completion) != card.layout), None)
+    if odd is not None:
+        raise BadInput(f"is written as {layout_of(odd.completion or '')}, the model answers as {card.layout}", where=f"row '{odd.id}'", field="completion", hint="give the traces that the model was taught with")
     from lore_cli.train import rl
 
     with stream.output_directory(output, force=force) as folder:
