@@ -89,5 +89,5 @@ def test_what_the_commands_write_holds_to_the_schemas(tmp_path):
 
 def test_what_a_help_says_without_loading_the_expert_is_what_the_expert_has():
     assert (*teaching.LAYOUTS, "free") == answer.LAYOUTS and len(rules.READINGS) == teaching.READINGS and teaching.HINTS == teacher.HINTS
-    choices = {option.name: option.type for option in COMMANDS["lore-rl"].commands["reward"].params}
+    choices = {option.name: option.type for option in verbs(COMMANDS["lore-rl"])["reward"].params}
     assert tuple(choices["layout"].choices) == answer.LAYOUTS

@@ -70,12 +70,30 @@ def test_help_of_the_command_shows_its_options_and_lists_its_verbs():
 
 
 def test_verbs_are_walked_to_the_leaves():
-    group = verbs.Verbs("cache", commands={"stat": mine})
+    group = verbs.Verbs("cache", commands={"stat": mine}, verbs={"mine": verbs.Verb("mine_for_tests", "Imported when asked for.")})
     outer = verbs.CommandWithVerbs("outer", verbs={})
-    outer.__dict__["commands"] = {"cache": group}
-    assert [words for words, _ in verbs.walk(outer, "outer")] == [("outer",), ("outer", "cache"), ("outer", "cache", "stat")]
+    outer.commands = {"cache": group}
+    assert [words for words, _ in verbs.walk(outer, "outer")] == [("outer",), ("outer", "cache"), ("outer", "cache", "mine"), ("outer", "cache", "stat")]
 
 
-def test_no_verb_is_imported_before_it_is_asked_for():
-    loaded = "import sys; from lore_cli.commands import synth; print([verb.module for verb in synth.VERBS.values() if f'lore_cli.commands.{verb.module}' in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT).stdout == "[]\n"
+def test_a_group_runs_its_verbs_and_lists_them_in_the_tables_order(monkeypatch):
+    lines = {"mine": verbs.Verb("mine_for_tests", "What a list of verbs shows."), "first": verbs.Verb("not_there", "Never imported.")}
+    monkeypatch.setattr(COMMANDS["lore-rl"], "verbs", lines)
+    assert json.loads(lore("lore-rl", "mine", "a", "--least", 2).out)["least"] == 2
+    text = lore("lore-rl", "--help").out.decode()
+    assert 0 < text.index("mine   What a list of verbs shows.") < text.index("first  Never imported.")
+    wrong = lore("lore-rl", "fist")
+    assert wrong.code == 2 and "fist" in wrong.err
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if getattr(command, "verbs", None)])
+def test_no_verb_is_imported_before_it_is_asked_for(name):
+    loaded = f"""
+import sys
+from lore_cli.commands import {name.removeprefix("lore-")} as command
+try:
+    command.cli.main(["--help"])
+except SystemExit:
+    print([verb.module for verb in command.VERBS.values() if f"lore_cli.commands.{{verb.module}}" in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT).stdout.endswith("[]\n")

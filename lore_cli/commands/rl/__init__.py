@@ -1,0 +1,31 @@
+"""lore-rl: align a fine-tuned model with human grades by reinforcement learning."""
+
+from __future__ import annotations
+
+import click
+
+from lore_cli.commands.common import version_option
+from lore_cli.commands.ending import entry
+from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
+
+VERBS: dict[str, Verb] = {
+    "select": Verb("rl.select", "Choose pairs worth learning from."),
+    "train": Verb("rl.train", "GRPO through TRL with verifiable rewards."),
+    "reward": Verb("rl.reward", "Score completions, and filter by the score."),
+    "inspect": Verb("rl.inspect", "Show completions with the lowest rewards."),
+}
+
+
+@click.group(cls=Verbs, verbs=VERBS, context_settings=SETTINGS)
+@version_option
+def cli() -> None:
+    """Reinforcement learning with verifiable rewards: select pairs worth learning from, train, score completions, look at rollouts.
+
+    \b
+    Example:
+      $ lore-rl select examples/pairs.jsonl --judge rulebook: --quiet | head -3
+      $ lore-rl reward examples/traces.jsonl --quiet | lore-rl inspect --worst 3
+    """
+
+
+main = entry(cli, "lore-rl")
