@@ -56,7 +56,7 @@ class Ledger:
         if continuing and self.path.exists():
             self._load()
         elif continuing and not self.path.exists() and Path(str(output)).exists() and not force:
-            self._compare(_finished_identity(str(output)), str(output))
+            refuse_difference(finished_identity(str(output)), self._identity, str(output))
             self._start()
         elif self.path.exists() and not force:
             raise UsageError(f"{self.path} holds unfinished work", hint="pass --resume to finish it, or --force to start again")
@@ -140,7 +140,7 @@ class Ledger:
 
     def _take(self, entry: dict[str, Any], offset: int) -> None:
         if offset == 0:
-            self._compare(entry["identity"], str(self.path))
+            refuse_difference(entry["identity"], self._identity, str(self.path))
             return
         self._recorded_any = True
         key = bytes.fromhex(entry["key"])
@@ -149,14 +149,16 @@ class Ledger:
         else:
             self._done[key] = offset
 
-    def _compare(self, recorded: dict[str, Any], where: str) -> None:
-        differing = [name for name in sorted({*recorded, *self._identity}) if recorded.get(name) != self._identity.get(name)]
-        if differing:
-            changes = "; ".join(f"{name}: was {recorded.get(name)!r}, is {self._identity.get(name)!r}" for name in differing)
-            raise UsageError(f"{where} was made under other settings: {changes}", hint="use the same settings to resume, or --force to start again")
+
+def refuse_difference(recorded: dict[str, Any], identity: dict[str, Any], where: str) -> None:
+    """Raise `UsageError` naming every part of an identity that is not as it was recorded."""
+    differing = [name for name in sorted({*recorded, *identity}) if recorded.get(name) != identity.get(name)]
+    if differing:
+        changes = "; ".join(f"{name}: was {recorded.get(name)!r}, is {identity.get(name)!r}" for name in differing)
+        raise UsageError(f"{where} was made under other settings: {changes}", hint="use the same settings to resume, or --force to start again")
 
 
-def _finished_identity(output: str) -> dict[str, Any]:
+def finished_identity(output: str) -> dict[str, Any]:
     """What made an output that is complete, as its manifest tells. Raises `UsageError` without one."""
     manifest = manifest_path(output)
     document = read_json(manifest, "the manifest of the output to resume") if manifest.exists() else None

@@ -14,9 +14,10 @@ import transformers
 from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from lore_cli.errors import BadInput
+from lore_cli.errors import BadInput, Interrupted
 from lore_cli.models.hf import load_causal
 from lore_cli.progress import Log
+from lore_cli.train.checkpoints import Checkpoints
 from lore_cli.train.finite import require_finite, require_finite_weights
 
 IGNORED = -100
@@ -104,11 +105,11 @@ class Clock(TrainerCallback):
 
     def __init__(self, shape: Callable[[float], float], max_steps: int, max_seconds: float | None) -> None:
         self._shape, self._steps, self._limit = shape, max_steps, max_seconds
-        self._started, self._rates = 0.0, []
+        self._started, self._rates, self.before = 0.0, [], 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
         self._started = time.monotonic()
-        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self._rates = [group["initial_lr"] for group in optimizer.param_groups]  # a resumed optimiser has the rate of its last step in "lr"
 
     def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
         done = max(state.global_step / self._steps, self.seconds / self._limit if self._limit else 0.0)
@@ -121,8 +122,8 @@ class Clock(TrainerCallback):
 
     @property
     def seconds(self) -> float:
-        """Since training began."""
-        return time.monotonic() - self._started
+        """Since training began, with what it had taken `before` it was resumed."""
+        return self.before + time.monotonic() - self._started
 
 
 class Watch(TrainerCallback):
@@ -148,10 +149,21 @@ class Watch(TrainerCallback):
         self._log.beat(f"step {step} of at most {self._steps}{facts}, {max(left, 0):.0f} s left", step=step, seconds=round(spent, 1), **self._last)
 
 
-def run(trainer: Trainer) -> None:
-    """Train, with only our callbacks talking. Raises `BadInput` when the model that comes out holds a value that is not finite."""
+def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None) -> None:
+    """Train, with only our callbacks talking, from the last of `checkpoints` on where there is one.
+
+    Raises `BadInput` when the model that comes out holds a value that is not finite, `Interrupted` when the user stopped the run; it is saved then.
+    """
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    if checkpoints is None:
+        trainer.train()
+    else:
+        clock.before, checkpoints.seconds = checkpoints.seconds_before, lambda: clock.seconds
+        trainer.args.resume_from_checkpoint = str(checkpoints.begun) if checkpoints.begun else None
+        with checkpoints.guarded():
+            trainer.train(trainer.args.resume_from_checkpoint)
+        if checkpoints.interrupted and trainer.state.global_step < trainer.state.max_steps:
+            raise Interrupted(f"interrupted at step {trainer.state.global_step}, which is saved in {checkpoints.folder}", hint="pass --resume to go on from there")
     require_finite_weights(trainer.model)
 
 

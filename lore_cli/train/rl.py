@@ -97,7 +97,7 @@ def train(
     )
     started = time.monotonic()
     try:
-        run(trainer)
+        run(trainer, clock)
     except RuntimeError as error:  # drawing from a model whose logits overflow fails deep in torch; anything else is a bug and keeps its traceback
         with torch.no_grad():
             logits = trainer.model(**tokenizer(rows[0]["prompt"], return_tensors="pt").to(trainer.model.device)).logits

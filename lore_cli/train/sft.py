@@ -10,7 +10,6 @@ The paper (§ stage 1) distils merged reasoning by SFT and gives no settings. Ou
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
+from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.optimizer import muon_adamw
 from lore_cli.train.quiet import hush
@@ -54,10 +54,10 @@ class Settings:
     seed: int = 0
 
 
-def train(traces: Sequence[Trace], settings: Settings, folder: Path, log: Log) -> dict[str, float]:
+def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log) -> dict[str, float]:
     """Fine-tune, write the model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
-    Raises `BadInput` without rows and for rows over `max_length`, all of them counted; `Missing` for no such model.
+    Goes on from the last of `checkpoints`. Raises `Interrupted` when the user stopped it; and `BadInput` without rows and for rows over `max_length`, all of them counted; `Missing` for no such model.
     """
     rows = [trace for trace in traces if trace.prompt is not None and trace.completion is not None]
     if not rows:
@@ -74,19 +74,18 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, log: Log) -
     clock = Clock(warm_cosine(), steps, settings.max_seconds)
     trainer = _Trainer(
         model=model,
-        args=_config(settings, steps, folder),
+        args=_config(settings, steps, checkpoints.folder),
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
         data_collator=lambda items: pad([Row(item["input_ids"], item["prompt"]) for item in items], tokenizer.pad_token_id),
         processing_class=tokenizer,
-        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss",))],
+        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss",)), checkpoints],
         optimizers=_optimizer(model, settings),
         batches=batches,
     )
-    started = time.monotonic()
-    run(trainer)
+    run(trainer, clock, checkpoints)
     summary = {
         "steps": trainer.state.global_step,
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(clock.seconds, 1),
         "rows": len(data),
         "rows_seen": sum(len(batch) for batch in batches[: trainer.state.global_step]),
         "parameters": sum(weight.numel() for weight in model.parameters()),
@@ -99,7 +98,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, log: Log) -
     return summary
 
 
-class _Trainer(SFTTrainer):
+class _Trainer(Resumable, SFTTrainer):
     """SFTTrainer with the plain loss on the positions that have a label, over batches formed ahead of time (row numbers, in the order of training)."""
 
     def __init__(self, *, batches: Sequence[Sequence[int]], **options: Any) -> None:
@@ -156,7 +155,7 @@ def _optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:
 def _config(settings: Settings, steps: int, folder: Path) -> SFTConfig:
     on_gpu = torch.cuda.is_available()
     return SFTConfig(
-        output_dir=str(folder / "checkpoints"),
+        output_dir=str(folder),
         per_device_train_batch_size=1,
         max_steps=steps,
         max_grad_norm=1.0,
