@@ -1,0 +1,63 @@
+"""What several verbs of lore-tier share: time spans, the options of a plan, JSON documents."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from typing import Any
+
+import click
+import orjson
+
+from lore_cli import stream
+from lore_cli.commands.common import Judging, Run
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(click.ParamType):
+    """A time span such as 90m, 12h or 30d, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        parts = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip())
+        if not parts:
+            self.fail(f"'{value}' is not a time span: a number and s, m, h or d, such as 30d", parameter, context)
+        return float(parts[1]) * _UNITS[parts[2]]
+
+
+def plan_options(function: Any) -> Any:
+    """--plan and how its judges are asked → `plan_path: str`, `judging: Judging` of tier:PLAN. An http judge takes its key from LORE_API_KEY."""
+
+    @functools.wraps(function)
+    def call(*, plan_path: str, rulebook: str | None, run: Run, **rest: Any) -> Any:
+        names = ("knowledge", "samples", "soft", "batch_size", "timeout_s", "concurrency")
+        options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": os.environ.get("LORE_API_KEY")}
+        return function(plan_path=plan_path, judging=Judging(f"tier:{plan_path}", rulebook, options), run=run, **rest)
+
+    for option in (
+        click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),
+        click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
+        click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
+        click.option("--soft", is_flag=True, help="Add the probability of each grade (scores) where a judge has it."),
+        click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
+        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
+        click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
+        click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan to route by."),
+    ):
+        call = option(call)
+    return call
+
+
+def write_document(path: str | None, document: dict[str, Any]) -> None:
+    """A JSON document to a file, whole or not at all, or to standard output."""
+    if path is None or path == "-":
+        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+        sys.stdout.buffer.flush()
+    else:
+        stream.write_json_atomic(path, document)
