@@ -155,6 +155,32 @@ def test_every_graded_pair_that_is_held_out_can_be_had_too(tmp_path):
     assert {row["id"] for row in held} | {row["id"] for row in training} == {row["id"] for row in rows if "grade" in row or row in training}
 
 
+def test_what_training_elsewhere_has_is_not_held_out(tmp_path):
+    sofa = {"title": "Velvet three seat sofa with oak legs and two cushions"}
+    rows = [pair(0, query="navy sofa"), pair(1, query="green rug", item=sofa), pair(2, query="white dress", item={"title": "Linen dress"})]
+    source = written(tmp_path / "pairs.jsonl", rows)
+    trained = written(tmp_path / "trained.jsonl", [pair(7, query="Sofas, navy", item={"title": "Desk"}), pair(8, None, query="lamp", item=sofa | {"title": f"{sofa['title']} new"})])
+    for options, kept, left_out in (((), {"p2"}, {"query": 1, "item": 1}), (("--shared-items",), {"p1", "p2"}, {"query": 1, "item": 0})):
+        done = lore("lore-rair", "build", source, "--share", "1", "--train", trained, *options, "-o", tmp_path / "bench", "--force")
+        assert done.code == 0, done.err
+        assert {row["id"] for row in rows_of(tmp_path / "bench" / "all.jsonl")} == kept
+        card = json.loads((tmp_path / "bench" / "card.json").read_text())
+        assert card["trained_elsewhere"]["left_out"] == left_out and card["trained_elsewhere"]["files"][0]["name"] == "trained.jsonl"
+    assert "1 pairs by their query, 0 by their item" in done.err
+    assert lore("lore-rair", "build", source, "--share", "1", "--train", tmp_path / "none.jsonl", "-o", tmp_path / "other").code == 4
+    everything = lore("lore-rair", "build", source, "--share", "1", "--train", source, "-o", tmp_path / "other")
+    assert everything.code == 3 and "--train" in everything.err and not (tmp_path / "other").exists()
+
+
+def test_the_card_counts_items_that_training_nearly_has(tmp_path):
+    long = "Velvet three seat sofa with oak legs and two cushions"
+    rows = [pair(0, query="navy sofa", item={"title": long}, split="test"), pair(1, query="rug", item={"title": f"{long} new"}, split="train"), pair(2, query="lamp", item={"title": "Desk lamp"}, split="train")]
+    done = lore("lore-rair", "build", written(tmp_path / "pairs.jsonl", rows), "--where", "split=test", "-o", tmp_path / "bench")
+    assert done.code == 0, done.err
+    training = json.loads((tmp_path / "bench" / "card.json").read_text())["training"]
+    assert (training["shared_items"], training["near_items"]) == (0, 1)
+
+
 def test_what_cannot_be_built_is_refused(tmp_path):
     done = lore("lore-rair", "build", EXAMPLES, "--where", "split=nowhere", "-o", tmp_path / "bench")
     assert done.code == 3 and "no graded pair is held out by split=nowhere" in done.err and not (tmp_path / "bench").exists()

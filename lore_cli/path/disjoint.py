@@ -27,17 +27,19 @@ def query_key(query: str) -> str:
     """
     words = {word for word in tokenise(query).stems if word != GAP}
     return " ".join(sorted({word.rstrip("s").rstrip("e").removesuffix("y").removesuffix("i") or word for word in words})) or query.casefold().strip()
+
+
 def item_words(item: Item) -> frozenset[str]:
     """The words that describe an item: its title, brand and attributes, without case, plural and punctuation."""
     text = " , ".join((item.title, item.brand or "", *map(str, item.attributes.values())))
     return frozenset(tokenise(text).stems) - {GAP}
 
 
-class Benchmark:
-    """The pairs that training must not hold. Memory: a key for each query, the items by their rarest words."""
+class KnownPairs:
+    """Pairs that other rows are to be kept apart from. Memory: a key for each query, the items by their rarest words."""
 
     def __init__(self, pairs: Iterable[Pair], near: float = NEAR, shared_items: bool = False) -> None:
-        """shared_items: only queries count, for a benchmark that was split by them alone."""
+        """near: similarity from which items are the same. shared_items: only queries count, for data that is split by them alone."""
         self._queries: dict[str, str] = {}
         self._items = Similar(near)
         self._shared_items = shared_items
@@ -49,15 +51,15 @@ class Benchmark:
                 self._items.add(pair.id, "", item_words(pair.item))
 
     def holds(self, pair: Pair | Trace) -> tuple[str, str] | None:
-        """Why a pair may not be trained on, and the id of the benchmark's pair: `benchmark-query`, its query is asked there (`query_key`); `benchmark-item`, its item is nearly one of it."""
+        """What a row shares with these pairs, and the id of the pair: its `query` (by `query_key`), or else its `item`, nearly."""
         same = self._queries.get(query_key(pair.query))
         if same is not None:
-            return "benchmark-query", same
+            return "query", same
         near = None if self._shared_items else self._items.find("", item_words(pair.item))
-        return ("benchmark-item", near) if near is not None else None
+        return ("item", near) if near is not None else None
 
 
-def load_benchmark(paths: Sequence[str], near: float = NEAR, shared_items: bool = False) -> Benchmark | None:
+def load_benchmark(paths: Sequence[str], near: float = NEAR, shared_items: bool = False) -> KnownPairs | None:
     """The benchmark in files of pairs or directories with an all.jsonl (`lore-rair build`); None for no paths. Raises `Missing` for a directory without one."""
     if not paths:
         return None
@@ -65,4 +67,4 @@ def load_benchmark(paths: Sequence[str], near: float = NEAR, shared_items: bool 
     for path, file in zip(paths, files, strict=True):
         if path != file and not Path(file).is_file():
             raise Missing(f"benchmark {path}: no all.jsonl in it", hint="name a directory that lore-rair build wrote, or a file of pairs")
-    return Benchmark(stream.read(Pair, files, unique=False), near, shared_items)
+    return KnownPairs(stream.read(Pair, files, unique=False), near, shared_items)

@@ -16,7 +16,7 @@ from lore_cli import __version__, stream
 from lore_cli.errors import UsageError
 from lore_cli.images import Relocation
 from lore_cli.manifest import sha256_of
-from lore_cli.path.disjoint import query_key
+from lore_cli.path.disjoint import KnownPairs, query_key
 from lore_cli.path.knowledge import Glossary
 from lore_cli.rair.build import SUBSETS, Chosen, Policy, grades_of
 from lore_cli.rair.criteria import PAIR_CRITERIA, QUERY_CRITERIA
@@ -48,17 +48,31 @@ class Aside:
 
 @dataclass
 class Rest:
-    """What was written for training: rows, and how many were left out because the benchmark has their query."""
+    """What was written for training: rows, and how many were left out because the benchmark has their query. near_items: its items that are nearly one of the benchmark."""
 
     rows: int = 0
     queries: set[str] = field(default_factory=set)
     left_out: int = 0
     items: set[str] = field(default_factory=set)
+    near_items: int = 0
 
 
-def write_rest(aside: Aside, held: Iterable[Pair], writer: stream.Writer | None, moved: Relocation) -> Rest:
-    """Write the training rows whose query is not held out. Query-disjointness is by `query_key`, and checked on what was written."""
+def uncontaminated(held: Iterable[Pair], trained: KnownPairs | None) -> tuple[list[Pair], dict[str, int]]:
+    """The held-out pairs that training elsewhere does not know, and how many it does, by what it shares with them: the `query` or the `item`."""
+    kept, shared = [], {"query": 0, "item": 0}
+    for pair in held:
+        found = trained.holds(pair) if trained is not None else None
+        if found is None:
+            kept.append(pair)
+        else:
+            shared[found[0]] += 1
+    return kept, shared
+
+
+def write_rest(aside: Aside, held: Iterable[Pair], chosen: Chosen, writer: stream.Writer | None, moved: Relocation) -> Rest:
+    """Write the training rows whose query is not held out. Query-disjointness is by `query_key`, and checked on what was written; items are compared with the chosen ones."""
     closed = {query_key(pair.query) for pair in held}
+    benchmark = KnownPairs(row.pair for rows in chosen.subsets.values() for row in rows)
     rest = Rest()
     for pair in aside.pairs():
         key = query_key(pair.query)
@@ -67,7 +81,9 @@ def write_rest(aside: Aside, held: Iterable[Pair], writer: stream.Writer | None,
             continue
         rest.rows += 1
         rest.queries.add(key)
-        rest.items.add(pair.item.id)
+        if pair.item.id not in rest.items:
+            rest.items.add(pair.item.id)
+            rest.near_items += benchmark.holds(pair) is not None  # of its item: its query is not there
         if writer is not None:
             writer.write(moved.row(row_of(pair)))
     if rest.queries & closed:
@@ -100,9 +116,11 @@ def write_bench(folder: Path, chosen: Chosen, rulebook_path: str | None, moved: 
 
 
 def card(
-    chosen: Chosen, policy: Policy, rest: Rest, held: int, sources: Sequence[str], rulebook: Rulebook, glossary: Glossary, files: dict[str, str], licence: str | None, items: set[str]
-) -> dict[str, Any]:
-    """card.json: enough to build the same benchmark again and to tell whether a file was edited. No paths, no time."""
+    chosen: Chosen, policy: Policy, rest: Rest, held: int, elsewhere: dict[str, Any] | None, sources: Sequence[str], rulebook: Rulebook, glossary: Glossary, files: dict[str, str],
+    licence: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """card.json: enough to build the same benchmark again and to tell whether a file was edited. No paths, no time. elsewhere: what other training files took from it."""
+    items = {row.pair.item.id for rows in chosen.subsets.values() for row in rows}
     subsets = {}
     for name in SUBSETS:
         rows = chosen.subsets[name]
@@ -124,12 +142,18 @@ def card(
         "per_query": policy.per_query,
         "subsets": subsets,
         "criteria": criteria,
-        "training": {"pairs": rest.rows, "queries": len(rest.queries), "left_out_for_a_shared_query": rest.left_out, "shared_queries": 0, "shared_items": len(rest.items & items)},
+        "training": {"pairs": rest.rows, "queries": len(rest.queries), "left_out_for_a_shared_query": rest.left_out, "shared_queries": 0, "shared_items": len(rest.items & items), "near_items": rest.near_items},
+        "trained_elsewhere": elsewhere,
         "rulebook": {"name": rulebook.name, "version": rulebook.version, "hash": rulebook.hash},
         "knowledge": glossary.hash,
-        "sources": [{"name": Path(source).name if source != "-" else "<stdin>", "sha256": sha256_of(source) if source != "-" else None} for source in sources],
+        "sources": named(sources),
         "files": files,
     }
+
+
+def named(sources: Sequence[str]) -> list[dict[str, str | None]]:
+    """Name and sha256 of each source; no path, so that the card is the same wherever it is built."""
+    return [{"name": Path(source).name if source != "-" else "<stdin>", "sha256": sha256_of(source) if source != "-" else None} for source in sources]
 
 
 def read_where(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -81,7 +81,7 @@ def choose(pairs: list[Pair], training: Iterable[Pair], asked: dict[str, int], r
     """
     if not pairs:
         where = " and ".join(f"{name}={value}" for name, value in policy.where) or f"a share of {policy.share:g} of the queries"
-        raise BadInput(f"no graded pair is held out by {where}", hint="check --where and --share, and that the rows have grades")
+        raise BadInput(f"no graded pair is held out by {where}", hint="check --where, --share and --train, and that the rows have grades")
     held = [Held(pair, query_key(pair.query), set()) for pair in pairs]
     categories = _read_queries(held, asked, rulebook, glossary)
     keys = {row.key for row in held}

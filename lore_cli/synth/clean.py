@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from lore_cli.errors import BadInput
-from lore_cli.path.disjoint import Benchmark, item_words, query_key
+from lore_cli.path.disjoint import KnownPairs, item_words, query_key
 from lore_cli.records import GRADES, Trace, change, parse, row_of
 from lore_cli.seen import Seen
 from lore_cli.similar import Archive, Similar
@@ -33,7 +33,7 @@ class Gates:
     """What is refused. near: least similarity of near-duplicates, 0 keeps them. shortest, longest: bounds on `size(row)`. balance: the largest share of one grade, 1 for any."""
 
     near: float = 0.9
-    benchmark: Benchmark | None = None
+    benchmark: KnownPairs | None = None
     shortest: int = 0
     longest: int | None = None
     size: Callable[[Trace], int] = field(default=lambda trace: len(text_of(trace)))
@@ -126,7 +126,7 @@ class _Cleaner:
 
     def _held(self, trace: Trace) -> Refused | None:
         found = self._gates.benchmark.holds(trace) if self._gates.benchmark else None
-        return Refused(trace, *found) if found else None
+        return Refused(trace, f"benchmark-{found[0]}", found[1]) if found else None
 
     def _sized(self, trace: Trace) -> Refused | None:
         shortest, longest = self._gates.shortest, self._gates.longest

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from lore_cli.path.disjoint import Benchmark, query_key
+from lore_cli.path.disjoint import KnownPairs, query_key
 from lore_cli.path.follow import follow
 from lore_cli.path.knowledge import Glossary, vocabulary
 from lore_cli.path.needs import construct
@@ -93,7 +93,7 @@ class Miner:
     names: Names
     kinds: Sequence[str] = tuple(KINDS)
     per_failure: int = 4
-    benchmark: Benchmark | None = None
+    benchmark: KnownPairs | None = None
     seed: int = 0
     taken: set[tuple[str, str]] = field(default_factory=set)
     made: Counter[tuple[str, Grade]] = field(default_factory=Counter)
