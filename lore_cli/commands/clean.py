@@ -54,13 +54,13 @@ def cli(
     Example:
       $ lore-synth clean examples/pairs.jsonl --rejected /tmp/refused.jsonl --require 'kept>=0.9' -o /tmp/clean.jsonl --force
     """
-    from lore_cli.path.disjoint import load_benchmark
+    from lore_cli.path.disjoint import load_known
     from lore_cli.synth.clean import Gates, Summary, text_of
 
     required = [_requirement(text) for text in requirements]
     stream.refuse_existing(rejected, output.force)
     size = _counter(tokenizer) if tokenizer else len
-    gates = Gates(near, load_benchmark(benchmark, near or 1.0, shared_items), min_length, max_length, lambda trace: size(text_of(trace)), balance)
+    gates = Gates(near, load_known(benchmark, near or 1.0, shared_items), min_length, max_length, lambda trace: size(text_of(trace)), balance)
     summary = Summary()
     unmet = _write(inputs, output, run, rejected, gates, summary, required)
     counts = {"rows": summary.document(), "bad_rows": inputs.rejects.count}

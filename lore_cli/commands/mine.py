@@ -57,7 +57,7 @@ def cli(
       $ lore-rair run examples/pairs.jsonl --judge lexical:examples/pairs.jsonl -o /tmp/lexical.jsonl --force
       $ lore-synth mine /tmp/lexical.jsonl --gold examples/pairs.jsonl --knowledge examples/glossary.jsonl | lore-synth - --images examples > /tmp/hard.jsonl
     """
-    from lore_cli.path.disjoint import load_benchmark, query_key
+    from lore_cli.path.disjoint import load_known, query_key
     from lore_cli.path.knowledge import load_glossary
     from lore_cli.synth.mine import Miner, names_of
 
@@ -70,7 +70,7 @@ def cli(
     taken: set[tuple[str, str]] = set()
     failing = list(_of_report(inputs, gold, taken) if report else _of_verdicts(inputs, gold, taken))
     taken.update((query_key(pair.query), pair.item.id) for pair in failing)
-    miner = Miner(book, glossary, names_of(failing, book, glossary), _kinds(kinds), per_failure, load_benchmark(benchmark, shared_items=shared_items), run.seed, taken)
+    miner = Miner(book, glossary, names_of(failing, book, glossary), _kinds(kinds), per_failure, load_known(benchmark, shared_items=shared_items), run.seed, taken)
     folder = Path(gold[0] if gold else inputs.sources[0]).resolve().parent
     moved = Relocation(folder, folder if stream.is_pipe(output.path) else Path(str(output.path)).resolve().parent)
     with output.open() as writer:

@@ -59,8 +59,8 @@ class KnownPairs:
         return ("item", near) if near is not None else None
 
 
-def load_benchmark(paths: Sequence[str], near: float = NEAR, shared_items: bool = False) -> KnownPairs | None:
-    """The benchmark in files of pairs or directories with an all.jsonl (`lore-rair build`); None for no paths. Raises `Missing` for a directory without one."""
+def load_known(paths: Sequence[str], near: float = NEAR, shared_items: bool = False) -> KnownPairs | None:
+    """The pairs in files, or in directories with an all.jsonl (`lore-rair build`); None for no paths. Raises `Missing` for a directory without one."""
     if not paths:
         return None
     files = [str(Path(path, "all.jsonl")) if Path(path).is_dir() else path for path in paths]

@@ -23,6 +23,8 @@ from lore_cli.records import Pair, row_of
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.2, help="Share of the queries to hold out, told by a hash of the normalised query.")
 @click.option("--rest", metavar="FILE", help="Write the other rows, for training: none has a held-out query.")
 @click.option("--held-out", metavar="FILE", help="Write every graded pair that is held out, more than the subsets take: gold for lore-tier replay.")
+@click.option("--train", metavar="FILE", multiple=True, help="Training rows that are elsewhere: pairs with their queries or nearly their items are not held out; repeatable.")
+@click.option("--shared-items", is_flag=True, help="Allow items of --train: only its queries count.")
 @click.option("--general", type=click.IntRange(min=0), default=1000, help="Pairs of the General subset.")
 @click.option("--hard", type=click.IntRange(min=0), default=600, help="Pairs of the Hard subset.")
 @click.option("--visual", type=click.IntRange(min=0), default=400, help="Pairs of the Visual subset.")
@@ -33,19 +35,23 @@ from lore_cli.records import Pair, row_of
 @click.option("--licence", metavar="TEXT", help="Licence of the pairs, for the card.")
 @click.option("--force", is_flag=True, help="Replace an existing benchmark.")
 def cli(
-    inputs: Inputs, run: Run, output: str, where: tuple[str, ...], share: float, rest: str | None, held_out: str | None, general: int, hard: int, visual: int, per_query: int,
-    log: tuple[str, ...], knowledge: tuple[str, ...], rulebook: str | None, licence: str | None, force: bool,
+    inputs: Inputs, run: Run, output: str, where: tuple[str, ...], share: float, rest: str | None, held_out: str | None, train: tuple[str, ...], shared_items: bool, general: int,
+    hard: int, visual: int, per_query: int, log: tuple[str, ...], knowledge: tuple[str, ...], rulebook: str | None, licence: str | None, force: bool,
 ) -> int:  # fmt: skip
     """Build a benchmark from graded pairs: general, hard, visual and all.jsonl, the rulebook, and a card.
 
     General: categories in turn. Hard: stated criteria (negation, units, price, glossary, unlisted, many-needs, script, tail, baseline).
     Visual: the grade depends on what only the image shows, as its caption tells. card.json says what was taken from where and how. Memory: the held-out pairs.
 
+    What --rest holds shares no query with the benchmark; the card counts the items that it nearly shares (`lore-synth clean --benchmark` takes them out).
+    Of what training has elsewhere (--train), neither queries nor items are held out.
+
     \b
     Example:
       $ lore-rair build examples/pairs.jsonl --share 0.5 --rest /tmp/train.jsonl -o /tmp/bench --force
     """
     errors.require("sklearn", "report")
+    from lore_cli.path.disjoint import load_known
     from lore_cli.path.knowledge import load_glossary
     from lore_cli.rair import bench
     from lore_cli.rair import build as building
@@ -58,26 +64,30 @@ def cli(
         stream.refuse_existing(path, force)
     aside = bench.Aside()
     held = building.held_out(run.log.track(inputs.read(Pair), "pairs"), policy, aside.put)
+    held, trained = bench.uncontaminated(held, load_known(train, shared_items=shared_items))
     chosen = building.choose(held, aside.pairs(building.BASELINE_PAIRS), bench.asked_counts(log), book, glossary, policy)
     moved, moved_rest, moved_held = (Relocation(inputs.folder, Path(path).resolve()) for path in (output, Path(rest or ".").parent, Path(held_out or ".").parent))
     with stream.output_directory(output, force=force) as folder:
         with stream.open_output(rest, force=force) if rest else contextlib.nullcontext() as writer:
-            left = bench.write_rest(aside, held, writer, moved_rest)
+            left = bench.write_rest(aside, held, chosen, writer, moved_rest)
         if held_out:
             with stream.open_output(held_out, force=force) as writer:
                 for pair in held:
                     writer.write(moved_held.row(row_of(pair)))
         files = bench.write_bench(folder, chosen, rulebook, moved)
-        items = {row.pair.item.id for rows in chosen.subsets.values() for row in rows}
-        card = bench.card(chosen, policy, left, len(held), inputs.sources, book, glossary, files, licence, items)
+        elsewhere = {"files": bench.named(train), "shared_items_allowed": shared_items, "left_out": trained} if train else None
+        card = bench.card(chosen, policy, left, len(held), elsewhere, inputs.sources, book, glossary, files, licence)
         stream.write_json_atomic(folder / "card.json", card)
-    counts = {name: entry["pairs"] for name, entry in card["subsets"].items()} | {"rest": left.rows, "left_out": left.left_out, "bad_rows": inputs.rejects.count}
-    sources = [s for s in (*inputs.sources, *log, *knowledge) if s != "-"]
+    counts = {name: entry["pairs"] for name, entry in card["subsets"].items()} | {"rest": left.rows, "left_out": left.left_out, "trained_elsewhere": sum(trained.values()), "bad_rows": inputs.rejects.count}
+    sources = [s for s in (*inputs.sources, *train, *log, *knowledge) if s != "-"]
     for path in (rest, held_out, output):
         write_manifest(path, command=run.name, inputs=sources, settings=run.settings, identity={"rulebook": book.hash, "knowledge": glossary.hash}, counts=counts)
-    for name, note in chosen.notes.items():
-        run.log.say(f"{name}: {note}")
+    notes = [f"{name}: {note}" for name, note in chosen.notes.items()]
+    if train:
+        notes.append(f"not held out because --train has them: {trained['query']} pairs by their query, {trained['item']} by their item")
     if moved.missing:
-        run.log.say(f"{moved.missing} images are not where their rows say; those paths were left as they are")
+        notes.append(f"{moved.missing} images are not where their rows say; those paths were left as they are")
+    for note in notes:
+        run.log.say(note)
     run.log.say(", ".join(f"{name} {entry['pairs']} pairs of {entry['queries']} queries" for name, entry in card["subsets"].items()) + f"; {left.rows} pairs for training, {left.left_out} left out for a held-out query", **counts)
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
