@@ -33,6 +33,9 @@ LIMITS = {
     "query": 200, "title": 300, "category": 100, "brand": 100, "attributes": 40, "attribute name": 60, "attribute": 200, "caption": 300, "description": 160,
 }  # fmt: skip
 """What of a pair a model is shown, in characters (`attributes`: how many, in alphabetical order); the rest is cut off. The figures are ours."""
+_CLEAN = re.compile(r"[^\s;\[\]=]+(?: [^\s;\[\]=]+)*")
+_STRUCTURE = re.compile(r"[;\[\]=]")
+_TAG = re.compile("[<>＜＞]")
 _TAG_MARKS = str.maketrans("<>＜＞", "‹›‹›")
 _ROLE = re.compile(r"\[(/?[A-Z_]{3,20})\]")
 
@@ -123,6 +126,13 @@ def adheres(answer: Answer, rulebook: Rulebook) -> bool:
 
 def item_lines(item: Item, description_chars: int = LIMITS["description"]) -> str:
     """An item as a model reads it: one `field: value` line each, every value `shown` and no longer than `LIMITS` says."""
+    key = f"lines {description_chars}"
+    if key not in item.__dict__:  # a row's item goes into several prompts: its text is kept beside it
+        item.__dict__[key] = _item_lines(item, description_chars)
+    return item.__dict__[key]
+
+
+def _item_lines(item: Item, description_chars: int) -> str:
     fields = [("title", item.title), ("category", item.category), ("brand", item.brand)]
     attributes = sorted(item.attributes.items())[: LIMITS["attributes"]]
     lines = [f"{name}: {shown(value, LIMITS[name])}" for name, value in fields if value is not None]
@@ -150,7 +160,8 @@ def shown(text: str, limit: int) -> str:
     kept = text[: 4 * limit]
     if not kept.isprintable():
         kept = "".join(mark for mark in one_line(kept) if mark.isprintable())
-    kept = kept.translate(_TAG_MARKS)
+    if _TAG.search(kept):
+        kept = kept.translate(_TAG_MARKS)
     if "[" in kept:
         kept = _ROLE.sub(r"(\1)", kept)
     return one_line(kept)[:limit].rstrip()
@@ -163,7 +174,7 @@ def one_line(text: str) -> str:
 
 def clean_value(text: str) -> str:
     """A value as it may stand in an answer line: one line, without the characters that structure it."""
-    return one_line(re.sub(r"[;\[\]=]", " ", text)) or "?"
+    return text if _CLEAN.fullmatch(text) else one_line(_STRUCTURE.sub(" ", text)) or "?"
 
 
 def _match_line(match: Match) -> str:

@@ -147,10 +147,8 @@ def parse(kind: type[AnyRecord], row: dict[str, Any]) -> AnyRecord:
 
 def row_of(record: Record) -> dict[str, Any]:
     """The row to write: the one it was read from where there is one, else the record's own fields."""
-    try:
-        return record.__dict__["raw"]
-    except KeyError:
-        return msgspec.to_builtins(record)
+    row = record.__dict__.get("raw")
+    return msgspec.to_builtins(record) if row is None else row
 
 
 def change(record: AnyRecord, **fields: Any) -> AnyRecord:
@@ -175,8 +173,4 @@ def change_item(pair: AnyRecord, **fields: Any) -> AnyRecord:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
-        return row_of(value)
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value
+    return row_of(value) if isinstance(value, Record) else msgspec.to_builtins(value)

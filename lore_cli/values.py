@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lore_cli.errors import BadInput
@@ -18,7 +19,7 @@ RELATIONS = ("synonyms", "kinds", "close", "distinct", "accessories")
 QUANTITY = re.compile(r"(\d+-\d+/\d+|\d+(?:\.\d+)?(?:\s*/\s*\d+)?)\s*-?\s*([a-z\"'][a-z\"' -]*)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Values:
     """The table of one dimension. Keys and members are canonical values, except in `canonical`, which maps every surface form."""
 
@@ -34,7 +35,14 @@ class Values:
 
     def surfaces(self, value: str) -> tuple[str, ...]:
         """Every listed surface form of a canonical value."""
-        return tuple(form for form, canonical in self.canonical.items() if canonical == value)
+        return self._forms.get(value, ())
+
+    @cached_property
+    def _forms(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for form, canonical in self.canonical.items():
+            found.setdefault(canonical, []).append(form)
+        return {canonical: tuple(forms) for canonical, forms in found.items()}
 
 
 def fold(text: str) -> str:

@@ -20,7 +20,7 @@ import orjson
 from lore_cli.errors import BadInput, Missing
 from lore_cli.path.taxonomy import Branches, Category, extend, stems_of
 from lore_cli.path.text import Phrases, Speller, stem, tokenise
-from lore_cli.records import Need
+from lore_cli.records import Need, Understanding
 from lore_cli.rulebook import Rulebook
 from lore_cli.values import fold
 
@@ -89,7 +89,7 @@ def _row(line: bytes) -> Entry | Category:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A rulebook and a glossary, compiled for matching. `needs_of` and `items` are caches that belong to this vocabulary.
+    """A rulebook and a glossary, compiled for matching. `needs_of`, `meanings` and `items` are caches that belong to this vocabulary.
 
     rulebook: with the taxonomy's categories and values in its tables, `branches` the taxonomy itself.
     listed: the tables' forms. glossary: its terms, for queries. named: for items, the forms and those terms that mean one value (a brand, "midnight" for navy).
@@ -105,6 +105,7 @@ class Vocabulary:
     speller: Speller
     sets: dict[str, frozenset[str]]
     needs_of: dict[str, tuple[Need, ...]] = field(default_factory=dict)
+    meanings: dict[tuple[str, tuple[Need, ...]], Understanding] = field(default_factory=dict)
     items: dict[Any, Any] = field(default_factory=dict)
 
     def is_in(self, name: str, word: str) -> bool:

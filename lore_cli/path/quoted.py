@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from lore_cli.path.text import GAP, normalise, tokenise
 from lore_cli.records import Item, Match
 from lore_cli.rulebook import Rulebook
+
+_SHORT = 200  # characters: the stems of titles, values and attributes are kept, those of descriptions are not
 
 
 def evidence_holds(match: Match, item: Item, rulebook: Rulebook) -> bool:
@@ -12,9 +16,11 @@ def evidence_holds(match: Match, item: Item, rulebook: Rulebook) -> bool:
     text = _field(item, match.source)
     if not text or not match.found:
         return False
-    table = rulebook.table(match.attribute)
     held = _stems(text)
-    return any(_stands(form, held, text) for form in (match.found, *table.surfaces(table.name(match.found))))
+    if _stands(match.found, held, text):
+        return True
+    table = rulebook.table(match.attribute)
+    return any(_stands(form, held, text) for form in table.surfaces(table.name(match.found)))
 
 
 def _stands(form: str, held: str, text: str) -> bool:
@@ -23,7 +29,14 @@ def _stands(form: str, held: str, text: str) -> bool:
 
 
 def _stems(text: str) -> str:
+    return _stems_of_short(text) if len(text) <= _SHORT else _joined(text)
+
+
+def _joined(text: str) -> str:
     return f" {' '.join(stem for stem in tokenise(text).stems if stem != GAP)} "
+
+
+_stems_of_short = lru_cache(maxsize=16_384)(_joined)
 
 
 def _field(item: Item, source: str | None) -> str:

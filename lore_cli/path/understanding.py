@@ -15,6 +15,7 @@ from lore_cli.path.text import GAP, Tokens, is_han, tokenise
 from lore_cli.records import Need, Understanding
 from lore_cli.rulebook import Rulebook
 
+_CACHED = 4096  # the rows of a query stand together as a rule
 _EITHER = frozenset({"or", "或", "者", "还", "是"})
 
 
@@ -25,7 +26,16 @@ def understand(query: str, needs: Sequence[Need], rulebook: Rulebook, glossary: 
     >>> understand("red or blue velvet sofa", [Need("category", "sofa"), Need("colour", "red")], load_rulebook()).alternatives
     (('red', 'blue'),)
     """
-    known = vocabulary(rulebook, glossary)
+    known, key = vocabulary(rulebook, glossary), (query, tuple(needs))
+    meaning = known.meanings.get(key)
+    if meaning is None:
+        if len(known.meanings) >= _CACHED:
+            known.meanings.clear()
+        meaning = known.meanings[key] = _understand(query, needs, known)
+    return meaning
+
+
+def _understand(query: str, needs: Sequence[Need], known: Vocabulary) -> Understanding:
     tokens = tokenise(query)
     right = mended(tokens, known)
     subject = next((need.value for need in needs if need.attribute == "category" and not need.negated), None)

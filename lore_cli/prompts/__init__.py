@@ -36,7 +36,7 @@ class Prompt:
         """The text with every placeholder filled, in one pass. Raises TypeError when `fields` are not exactly the declared ones."""
         if fields.keys() != self.placeholders:
             raise TypeError(f"prompt '{self.name}' takes {sorted(self.placeholders)}, got {sorted(fields)}")
-        return "".join(fields[part] if index % 2 else part for index, part in enumerate(self.parts))
+        return "".join([fields[part] if index % 2 else part for index, part in enumerate(self.parts)])
 
 
 @lru_cache(maxsize=32)

@@ -5,6 +5,7 @@ Each check is a pure function that says what is wrong, or None. They hold whoeve
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -79,10 +80,10 @@ def held(matches: Sequence[Match], item: Item, rulebook: Rulebook) -> str | None
 
 def leak(text: str, pair: Pair) -> str | None:
     """The reasoning does not mention that it was told the answer. A phrase of the shop's or the shopper's own text is no leak."""
-    said = _words(text)
-    phrases = [phrase for phrase in leak_phrases() if phrase in said]
-    own = _words(f"{pair.query}\n{item_lines(pair.item)}") if phrases else ""
-    phrase = next((phrase for phrase in phrases if phrase not in own), None)
+    if not _telling().search(normalise(text)):
+        return None
+    said, own = _words(text), _words(f"{pair.query}\n{item_lines(pair.item)}")
+    phrase = next((phrase for phrase in leak_phrases() if phrase in said and phrase not in own), None)
     return f"the reply gives away that it was told the answer: '{phrase.strip()}'" if phrase else None
 
 
@@ -91,6 +92,13 @@ def leak_phrases() -> tuple[str, ...]:
     """The phrases of leaks.toml, each with its words between single spaces, and one before and after."""
     phrases = [phrase for listed in tomllib.loads(_LEAKS.read_text("utf-8")).values() for phrase in listed]
     return tuple(dict.fromkeys(_words(phrase.replace("{grade}", grade)) for phrase in phrases for grade in GRADES))
+
+
+@lru_cache(maxsize=1)
+def _telling() -> re.Pattern[str]:
+    """Finds one word of some phrase, the longest but for `grade`, in a normalised text: few replies hold any, and only those are read word by word."""
+    words = {max(phrase.split(), key=lambda word: (word != "grade", len(word))) for phrase in leak_phrases()}
+    return re.compile("|".join(sorted(map(re.escape, words))))
 
 
 def _words(text: str) -> str:

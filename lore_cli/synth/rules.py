@@ -19,7 +19,7 @@ from lore_cli.path.follow import PLAIN, Reading, follow
 from lore_cli.path.knowledge import Glossary
 from lore_cli.path.text import tokenise
 from lore_cli.prompts import load_prompt, pair_prompt
-from lore_cli.records import Evidence, Grade, Match, Need, Trace, change
+from lore_cli.records import Evidence, Grade, Match, Need, Trace, change, row_of
 from lore_cli.rulebook import Rulebook
 from lore_cli.synth import Dropped
 
@@ -49,7 +49,8 @@ class Room:
         prompt = pair_prompt(trace, self.rulebook, self.text.prompt, self.text.language)  # type: ignore[arg-type]
         fields = {"evidence": evidence, "matches": answer.matches or None, "rules": answer.rules if answer.matches else None}
         done = change(trace, **fields, grade=answer.grade, prompt=prompt, completion=render(answer, self.text.layout))
-        return noted(done, synthesis if trace.grade else {**synthesis, "ungraded": True})
+        row_of(done)["synthesis"] = synthesis if trace.grade else {**synthesis, "ungraded": True}
+        return done
 
     def identity(self) -> dict[str, str]:
         prompt = f"{self.text.prompt}:{load_prompt(self.text.prompt, self.text.language).hash}"
@@ -59,7 +60,7 @@ class Room:
 def noted(trace: Trace, synthesis: dict[str, object]) -> Trace:
     """The trace with the row field `synthesis`, which says how it was made; it is no part of what is learnt."""
     done = change(trace)
-    done.__dict__["raw"]["synthesis"] = synthesis
+    row_of(done)["synthesis"] = synthesis
     return done
 
 

@@ -136,6 +136,8 @@ class TaughtRules:
             raise Unusable(f"too few votes agree: {count} of {self.teacher.votes} for {grade}")
         if trace.grade not in (None, grade):
             raise Unusable(f"no reading agrees with the human grade: the reply gives {grade}, the human {trace.grade}")
+        if len(answers) == 1:
+            return answers[0]
         agreeing = [answer for answer in answers if answer.grade == grade]
         common = Counter(map(_states, agreeing)).most_common(1)[0][0]
         return next(answer for answer in agreeing if _states(answer) == common)
