@@ -63,12 +63,43 @@ def test_the_launcher_writes_the_verdicts_of_transformers_and_nothing_else(throu
     alike(verdicts(run.stdout), through_transformers)
 
 
-def test_vllm_serve_gives_the_verdicts_of_transformers(through_transformers):
+SYNTH = ("lore-synth", str(PAIRS_FILE), "--limit", "6", "--attempts", "1", "--max-new-tokens", "32", "--seed", "0")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(verdicts, a run of lore-synth, its rejected rows) through `vllm serve`, which has ended."""
     pytest.importorskip("httpx"), pytest.importorskip("stamina")
+    rejected = tmp_path_factory.mktemp("served") / "rejected.jsonl"
     with vllm_server(taught_model()) as address:
-        run = lore("lore-rair", *RUN, address)
+        judged = lore("lore-rair", *RUN, address)
+        synthesised = lore(*SYNTH, "--judge", f"{address}#{taught_model()}", "--rejected", rejected)
+    return judged, synthesised, rejected.read_bytes()
+
+
+def test_vllm_serve_gives_the_verdicts_of_transformers(served, through_transformers):
+    run = served[0]
     assert run.code == 0, run.err
     alike(verdicts(run.out), through_transformers)
+
+
+def test_run_batch_brings_the_replies_of_vllm_serve(served, tmp_path):
+    _, direct, rejected = served
+    asked, results, rows = (tmp_path / name for name in ("asked.jsonl", "results.jsonl", "rejected.jsonl"))
+    run = (*SYNTH, "--judge", f"http://127.0.0.1:9/v1#{taught_model()}", "--reply-cache", tmp_path / "replies.sqlite")
+    done = lore(*run, "--emit-batch", asked)
+    requests = len(asked.read_bytes().splitlines())
+    assert done.code == 0 and requests >= 1, done.err
+    options = ["--dtype", "float32", "--gpu-memory-utilization", "0.3"]
+    batch = subprocess.run(
+        [sys.executable, "-m", "vllm.entrypoints.cli.main", "run-batch", "-i", asked, "-o", results, "--model", taught_model(), *options],
+        capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert batch.returncode == 0, batch.stderr[-3000:]
+    done = lore(*run, "--ingest-batch", results, "--emit-batch", tmp_path / "next.jsonl")
+    assert done.code == 0 and f"{requests} replies, 0 failed requests" in done.err and "nothing waits" in done.err, done.err
+    done = lore(*run, "--ingest-batch", results, "--rejected", rows)
+    assert (done.code, done.out, rows.read_bytes()) == (direct.code, direct.out, rejected) and rejected, done.err
 
 
 def test_what_is_no_model_is_missing(tmp_path):
