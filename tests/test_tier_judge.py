@@ -9,7 +9,9 @@ import pytest
 
 from lore_cli.errors import BadInput, Missing, UsageError
 from lore_cli.judges import JudgeSettings, cached, open_judge, tiered
-from lore_cli.records import Verdict, change_item, parse
+from lore_cli.judges import plan as plans
+from lore_cli.judges.asking import Asking
+from lore_cli.records import Pair, Verdict, change_item, parse
 from lore_cli.rulebook import load_rulebook
 from tier_shop import RULEBOOK, WordJudge, make_plan, pair, refresh, run, write_rows
 
@@ -28,8 +30,9 @@ def shop(tmp_path):
 def system(shop, student=None, tail=None, threshold=0.5, with_cache=True, window=64):
     folder, plan = shop
     store = cached.Cache(folder / "cache", RULEBOOK, 86400) if with_cache else None
-    made = tiered.load_plan(plan)
-    return tiered.TieredJudge(tiered.Router(plan, made), store, student, tail, threshold, window, 0, made.hash, "tier:plan.json")
+    made = plans.load_plan(plan)
+    asking = [None if judge is None else Asking(judge, window) for judge in (student, tail)]
+    return tiered.TieredJudge(plans.Router(plan, made), store, *asking, threshold, made.ttl_s, None, None, window, 0, made.hash, "tier:plan.json")
 
 
 ASKED = [pair("rare vase", 1), pair("NAVY  sofa", 1), pair("oak desk", 4), pair("navy sofa", 9), pair("never seen", 2), pair("navy sofa", 2)]
@@ -50,16 +53,35 @@ def test_each_pair_goes_to_its_tier_and_comes_back_in_order(shop):
 def test_a_student_that_is_not_sure_hands_over(shop):
     student, tail = WordJudge(scores=UNSURE), WordJudge()
     answers = list(system(shop, student, tail)(ASKED))
-    assert answers[2].raw["route"] == "student: 0.30 is under 0.5 > model" and tail.asked == ["rare vase/1", "never seen/2", "oak desk/4", "navy sofa/9"]
+    assert answers[2].raw["route"] == "student: 0.30 is under 0.5 > model" and tail.asked == ["rare vase/1", "oak desk/4", "navy sofa/9", "never seen/2"]
     assert answers[2].scores is None  # the model's verdict, not the student's
     assert [one.raw["route"] for one in system(shop, student, WordJudge(), threshold=0.2)(ASKED)][2] == "student"
 
 
-def test_a_student_that_fails_hands_over_and_a_model_that_fails_is_an_error(shop):
-    student, tail = WordJudge(fails=frozenset({"oak desk/4"})), WordJudge(fails=frozenset({"rare vase/1"}))
+def test_a_student_that_fails_hands_over_and_a_model_that_fails_hands_back(shop):
+    student, tail = WordJudge(fails=frozenset({"oak desk/4"}), scores=UNSURE), WordJudge(fails=frozenset({"rare vase/1", "navy sofa/9"}))
     answers = list(system(shop, student, tail)(ASKED))
-    assert answers[2].raw["route"] == "student: failed > model" and answers[2].grade
-    assert (answers[0].grade, answers[0].error) == (None, "no answer")
+    assert answers[2].raw["route"] == "student: failed > model" and answers[2].grade and "fallback" not in answers[2].raw
+    assert answers[0].raw["route"] == "model: failed > student" and answers[3].raw["route"] == "cache: absent > student: 0.30 is under 0.5 > model: failed > student"
+    for one in (answers[0], answers[3]):
+        assert (one.error, one.raw["answered_by"], one.raw["fallback"], one.scores) == (None, "student", "model failed", UNSURE)
+    assert student.asked.count("navy sofa/9") == 1
+
+
+def test_where_both_fail_the_pair_is_an_error_and_not_lost(shop):
+    everything = frozenset(one.id for one in ASKED)
+    answers = list(system(shop, WordJudge(fails=everything), WordJudge(fails=everything))(ASKED))
+    assert [one.id for one in answers] == [one.id for one in ASKED]
+    assert answers[0].raw["route"] == "model: failed > student: failed" and answers[2].raw["route"] == "student: failed > model: failed"
+    assert all((one.grade, one.error) == (None, "no answer") and "answered_by" not in one.raw for one in (answers[0], answers[2]))
+    assert answers[1].grade
+
+
+def test_the_same_question_is_put_once(shop):
+    tail = WordJudge()
+    twice = [pair("rare vase", 1), pair("rare vase", 1), parse(Pair, pair("rare vase", 1).raw | {"id": "other"})]
+    answers = list(system(shop, None, tail)(twice))
+    assert tail.asked == ["rare vase/1"] and [one.id for one in answers] == ["rare vase/1", "rare vase/1", "other"]
 
 
 def test_with_one_judge_only_it_takes_what_the_others_would(shop):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from lore_cli.errors import BadInput, UsageError
-from lore_cli.judges import tiered
+from lore_cli.judges import plan as plans
 from lore_cli.records import parse
 from lore_cli.tier import plan as planning
 from tier_shop import make_plan, run, write_rows
@@ -80,7 +80,7 @@ def test_the_same_log_gives_the_same_plan_wherever_it_is_read_from(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one = make_plan(tmp_path / "one", {"a": 5, "b": 3, "c": 1}, cache=None, student="student:" + str(tmp_path / "one" / "s"))
-    assert tiered.load_plan(one).student == "student:" + str(tmp_path / "one" / "s")
+    assert plans.load_plan(one).student == "student:" + str(tmp_path / "one" / "s")
     reordered = make_plan(tmp_path / "two", {"c": 1, "b": 3, "a": 5}, cache=None, student="student:" + str(tmp_path / "one" / "s"))
     assert open(one).read() == open(reordered).read()
 
@@ -89,11 +89,11 @@ def test_a_typed_path_is_kept_relative_to_the_plan_and_found_from_anywhere(tmp_p
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
     planning.write_plan("runs/plan.json", planning.count_queries(rows(("a", 1))), {"head_traffic": 0.8, "tail_traffic": 0.0, "min_count": 1.0}, planning.Deployment("runs/cache", "student:models/s", "hf:Qwen/Qwen3-4B", 0.5, 1.0, 2.0))
-    plan = tiered.load_plan("runs/plan.json")
+    plan = plans.load_plan("runs/plan.json")
     assert (plan.cache, plan.student, plan.tail) == ("cache", "student:../models/s", "hf:Qwen/Qwen3-4B")
     monkeypatch.chdir("/")
-    assert tiered.beside(tmp_path / "runs/plan.json", plan.student) == f"student:{tmp_path}/models/s"
-    assert tiered.beside(tmp_path / "runs/plan.json", plan.tail) == "hf:Qwen/Qwen3-4B"
+    assert plans.beside(tmp_path / "runs/plan.json", plan.student) == f"student:{tmp_path}/models/s"
+    assert plans.beside(tmp_path / "runs/plan.json", plan.tail) == "hf:Qwen/Qwen3-4B"
 
 
 def test_the_command_writes_plan_lists_and_table(tmp_path):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from lore_cli.errors import BadInput
-from lore_cli.judges import tiered
+from lore_cli.judges import plan as plans
 from lore_cli.records import change_item
 from lore_cli.tier import cache
 from tier_shop import ROOT, WordJudge, make_plan, pair, refresh, served
@@ -115,7 +115,7 @@ def test_a_plan_whose_list_was_edited_is_refused(shop):
     text = (folder / "plan.json").read_text().replace('"threshold": 0.5', '"threshold": 0.1')
     (folder / "plan.json").write_text(text)
     with pytest.raises(BadInput, match="edited after it was made"):
-        tiered.load_plan(plan)
+        plans.load_plan(plan)
 
 
 def slow_refresh(folder, plan, pairs, pause_s):

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from lore_cli.errors import BadInput
-from lore_cli.judges import tiered
+from lore_cli.judges import plan as plans
 from lore_cli.records import Verdict, parse
 from lore_cli.tier import plan as planning
 from lore_cli.tier import replay as replaying
@@ -30,8 +30,8 @@ def setting(tmp_path, counts, ranked):
             one.raw["rank"] = number + 1
             pairs.append(one)
             gold[query, one.item.id] = grade
-    made = tiered.load_plan(plan)
-    requests = replaying.requests_of(counted, tiered.Router(plan, made), reversed(pairs), 0, 0)
+    made = plans.load_plan(plan)
+    requests = replaying.requests_of(counted, plans.Router(plan, made), reversed(pairs), 0, 0)
     return made, counted, requests, pairs, gold
 
 
@@ -104,11 +104,11 @@ def test_a_sample_keeps_each_tiers_traffic(tmp_path):
     plan = make_plan(tmp_path, counts, head=0.8, tail=0.2)
     counted = planning.count_queries([parse(planning.LogRow, {"query": query, "count": count}) for query, count in counts.items()])
     pairs = [pair(query, 1) for query in counts]
-    made = tiered.load_plan(plan)
-    some = replaying.requests_of(counted, tiered.Router(plan, made), pairs, 5, 3)
-    weight = {tier: sum(one.weight for one in some if one.tier == tier) for tier in tiered.TIERS}
+    made = plans.load_plan(plan)
+    some = replaying.requests_of(counted, plans.Router(plan, made), pairs, 5, 3)
+    weight = {tier: sum(one.weight for one in some if one.tier == tier) for tier in plans.TIERS}
     assert len(some) == 10 and weight["head"] == pytest.approx(800) and weight["tail"] == pytest.approx(150)
-    again = replaying.requests_of(counted, tiered.Router(plan, made), pairs, 5, 3)
+    again = replaying.requests_of(counted, plans.Router(plan, made), pairs, 5, 3)
     assert [one.query for one in again] == [one.query for one in some]
 
 

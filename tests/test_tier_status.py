@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lore_cli.errors import Missing
-from lore_cli.judges import tiered
+from lore_cli.judges import plan as plans
 from lore_cli.tier import status
 from tier_shop import WordJudge, make_plan, pair, refresh, run
 
@@ -22,7 +22,7 @@ def shop(tmp_path):
 
 def test_generations_ages_and_coverage(shop):
     folder, plan = shop
-    document = status.status(folder / "cache", plan, tiered.load_plan(plan), now=1_000_000 + 86_500)
+    document = status.status(folder / "cache", plan, plans.load_plan(plan), now=1_000_000 + 86_500)
     assert [(one["number"], one["entries"], one["judged"], one["kept"], one["served"]) for one in document["generations"]] == [(1, 4, 4, 0, False), (2, 6, 2, 4, True)]
     state = document["served_state"]
     assert state["ages"]["1 to 7 days"] == 4 and state["ages"]["1 h to 1 day"] == 2

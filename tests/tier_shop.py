@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from lore_cli.judges import cached, tiered
+from lore_cli.judges import cached
+from lore_cli.judges import plan as plans
 from lore_cli.records import GRADES, Pair, Verdict, parse
 from lore_cli.tier import plan as planning
 from lore_cli.tier import refresh as refreshing
@@ -58,7 +59,7 @@ def make_plan(folder: Path, counts: dict[str, int], head: float = 0.8, tail: flo
 
 def refresh(folder: Path, plan: str, pairs: list[Pair], judge: object, now: float = 1e9, rulebook: str = RULEBOOK, **policy: object) -> refreshing.Summary:
     """One refresh at a given time."""
-    made = tiered.load_plan(plan)
+    made = plans.load_plan(plan)
     settings = refreshing.Policy(**{"ttl_s": made.ttl_s, **policy})
     return refreshing.refresh(folder / "cache", plan, made, pairs, judge, rulebook, settings, clock=lambda: now)
 

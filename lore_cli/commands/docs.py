@@ -15,7 +15,7 @@ import click
 from lore_cli import schema
 from lore_cli.commands.verbs import walk
 from lore_cli.files import write_text_atomic
-from lore_cli.judges.tiered import Plan
+from lore_cli.judges.plan import Plan
 from lore_cli.manifest import Manifest
 from lore_cli.rair.document import Report
 from lore_cli.records import Pair, QueryCount, Trace, Verdict

@@ -2,157 +2,86 @@
 
 LORE (§ deployment): head queries are answered from verdicts judged offline, middle ones by a small distilled model, the rest by the
 language model. Ours: the cuts are measured from the shop's own log (`lore-tier plan`); a head pair that the cache cannot answer goes to the
-student; a student that is not sure (top probability under the plan's threshold) hands over to the model. Every verdict says its tier and,
-in `route`, why it was answered where it was.
+student; a student that is not sure (top probability under the plan's threshold) hands over to the model; where the model is late, busy or fails, the
+student answers, and the verdict says so. An answer of the cascade always tells its `tier`, `answered_by`, `age_s` and `route`: who was asked, and why.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
 
-import msgspec
-import orjson
-
-from lore_cli.errors import BadInput, Missing, UsageError
-from lore_cli.judges import Judge, JudgeSettings, open_judge
-from lore_cli.judges.cached import NORMALISATION, Cache, normalise, verdict_of
+from lore_cli.errors import UsageError
+from lore_cli.judges import JudgeSettings, open_judge
+from lore_cli.judges.asking import Asking, Busy, Question, Unwanted, question_of
+from lore_cli.judges.cached import Cache, verdict_of
+from lore_cli.judges.plan import Router, Tier, beside, load_plan
+from lore_cli.judges.recent import Recent
 from lore_cli.records import Pair, Verdict, parse, row_of
-from lore_cli.stream import chunks, read_json
+from lore_cli.stream import chunks
 
-Tier = Literal["head", "middle", "tail"]
-TIERS: tuple[Tier, ...] = ("head", "middle", "tail")
-PLAN_VERSION = 1
 _WINDOW_BATCHES = 8  # pairs routed together: enough for full batches in each tier
+_NETWORK_THREADS = 8  # of a model behind a network: pairs of new requests need not wait for the replies to those before
 
 
-class TierShare(msgspec.Struct, frozen=True):
-    """One tier: how many queries, their traffic, its share of all traffic, and the least and greatest count among them."""
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What holds under traffic and not offline, where every answer is waited for and nothing is remembered.
 
-    queries: int
-    traffic: int
-    share: float
-    least_count: int | None
-    most_count: int | None
-
-
-class QueryList(msgspec.Struct, frozen=True):
-    """A JSONL file of queries beside the plan (`query`, `count`), most frequent first."""
-
-    path: str
-    sha256: str
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """plan.json: which queries are head and middle (all others are tail), and who answers each tier.
-
-    Paths in judge URIs are relative to the plan's folder. threshold: student's least top probability. ttl_s: age at which
-    `refresh` judges an entry again; expire_s: age at which it is no longer served. hash: over everything else.
+    deadline_s: how long the model is waited for. most_waiting: pairs that may wait for the model, and for the student; with more it is busy.
+    remembered: answers of the model kept in memory. retry_s: how long a failed pair is not put to the model again.
     """
 
-    version: int
-    normalisation: str
-    log: dict[str, int]
-    targets: dict[str, float]
-    queries: int
-    traffic: int
-    tiers: dict[str, TierShare]
-    head: QueryList
-    middle: QueryList
-    cache: str | None
-    student: str | None
-    tail: str | None
-    threshold: float
-    ttl_s: float
-    expire_s: float
-    hash: str = ""
-
-    def content_hash(self) -> str:
-        """16 hex digits over all fields but `hash`."""
-        content = msgspec.to_builtins(msgspec.structs.replace(self, hash=""))
-        return hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+    deadline_s: float
+    most_waiting: int = 1024
+    remembered: int = 100_000
+    retry_s: float = 30.0
 
 
-def load_plan(path: str | Path) -> Plan:
-    """Read and check a plan. Raises `Missing` for no such file, `BadInput` for one that was edited, is of another version or is malformed."""
-    document = read_json(path, "a tier plan")
-    again = "make it with lore-tier plan"
-    if isinstance(document, dict) and document.get("version") not in (None, PLAN_VERSION):
-        raise BadInput(f"version {document['version']}; this version of lore reads {PLAN_VERSION}", where=str(path), hint=again)
-    try:
-        plan = msgspec.convert(document, Plan)
-    except msgspec.ValidationError as error:
-        raise BadInput(f"not a tier plan: {error}", where=str(path), hint=again) from error
-    if plan.hash != plan.content_hash():
-        raise BadInput("was edited after it was made: its hash does not match its content", where=str(path), field="hash", hint="change a plan by lore-tier plan --force")
-    if plan.normalisation != NORMALISATION:
-        raise BadInput(f"'{plan.normalisation}'; this version of lore normalises by '{NORMALISATION}'", where=str(path), field="normalisation", hint=again)
-    return plan
-
-
-def listed_queries(plan_path: str | Path, listed: QueryList) -> Iterator[tuple[str, int]]:
-    """The (normalised query, count) rows of a plan's list. Raises `Missing`, and `BadInput` when the file is not the one the plan was made with."""
-    file = Path(plan_path).resolve().parent / listed.path
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise Missing(f"{file}: {error.strerror}", hint="it belongs to the plan: keep them together, or make the plan again") from error
-    if hashlib.sha256(content).hexdigest() != listed.sha256:
-        raise BadInput("is not the list the plan was made with", where=str(file), hint="make the plan again")
-    for line in content.splitlines():
-        row = orjson.loads(line)
-        yield row["query"], row["count"]
-
-
-def beside(plan_path: str | Path, uri: str) -> str:
-    """A judge URI of a plan with its path made absolute; a hub id (`hf:ORG/NAME`) that is no folder beside the plan stays."""
-    scheme, _, target = uri.partition(":")
-    if scheme in ("http", "https", "rulebook") or not target or Path(target).is_absolute():
-        return uri
-    resolved = Path(os.path.normpath(Path(plan_path).resolve().parent / target))
-    if scheme in ("hf", "vllm") and not resolved.exists():
-        return uri
-    return f"{scheme}:{resolved}"
-
-
-class Router:
-    """Which tier a query belongs to. Memory: about 100 bytes for each head and middle query."""
-
-    def __init__(self, plan_path: str | Path, plan: Plan) -> None:
-        self._tiers: dict[str, Tier] = {query: "head" for query, _ in listed_queries(plan_path, plan.head)}
-        self._tiers.update((query, "middle") for query, _ in listed_queries(plan_path, plan.middle))
-
-    def tier(self, query: str) -> Tier:
-        """`tail` for every query the plan does not list, never seen ones included."""
-        return self._tiers.get(normalise(query), "tail")
-
-
-@dataclass
-class _Routed:
-    """A pair on its way: where it belongs, what has been answered, and why there."""
+@dataclass(slots=True)
+class Routed:
+    """A pair on its way: where it belongs, who has answered or failed so far, and why there."""
 
     pair: Pair
     tier: Tier
     route: str = ""
     verdict: Verdict | None = None
+    failure: Verdict | None = None
+    answered_by: str = ""
+    fallback: str = ""
+    stale: bool = False
+    age_s: float = 0.0
     spent_ms: float = 0.0
-    extra: dict[str, Any] = field(default_factory=dict)
+
+    def go(self, station: str) -> None:
+        """Note who is asked now."""
+        self.route = f"{self.route} > {station}" if self.route else station
+
+    def answer(self, verdict: Verdict, by: str, age_s: float = 0.0) -> None:
+        """Take a verdict."""
+        self.verdict, self.answered_by, self.age_s = verdict, by, age_s
 
 
 @dataclass
 class TieredJudge:
-    """Routes windows of pairs, sends each tier's share to its judge in one go, and answers in the order asked."""
+    """Routes windows of pairs, sends each tier's share to its judge in one go, and answers in the order asked.
+
+    ttl_s: age at which a cached verdict is stale: under traffic it is served still, and the model asked behind the shopper's back for the next time.
+    """
 
     router: Router
     cache: Cache | None
-    student: Judge | None
-    tail: Judge | None
+    student: Asking | None
+    tail: Asking | None
     threshold: float
+    ttl_s: float
+    recent: Recent | None
+    live: Live | None
     window: int
     samples: int
     plan_hash: str
@@ -161,64 +90,48 @@ class TieredJudge:
 
     def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
         for window in chunks(pairs, self.window):
-            yield from self._window(window)
+            if self.cache is not None:
+                self.cache.follow()
+            routed = self.begin(window)
+            self.finish(routed)
+            yield from map(self.verdict, routed)
 
-    def _window(self, pairs: list[Pair]) -> Iterator[Verdict]:
-        routed = [_Routed(pair, self.router.tier(pair.query)) for pair in pairs]
+    def begin(self, pairs: Sequence[Pair]) -> list[Routed]:
+        """Route pairs and answer what memory holds: microseconds each. In one thread, which is the one that follows the cache."""
+        routed = [Routed(pair, self.router.tier(pair.query)) for pair in pairs]
         if self.cache is not None:
-            self._look_up([one for one in routed if one.tier == "head"])
-        to_student = [one for one in routed if one.verdict is None and (one.tier != "tail" or self.tail is None)]
-        to_model = [one for one in routed if one.verdict is None and one.tier == "tail" and self.tail is not None]
-        if self.student is not None:
-            self._ask(self.student, to_student, "student")
-            if self.tail is not None:
-                to_model += [one for one in to_student if self._unsure(one)]
-        else:
-            to_model += to_student
-        if self.tail is not None:
-            self._ask(self.tail, to_model, "model")
-        for one in routed:
-            yield self._answer(one)
+            self._look_up(self.cache, [one for one in routed if one.tier == "head"])
+        if self.recent is not None:
+            for one in routed:
+                if one.verdict is None or one.stale:
+                    self._recall(self.recent, one)
+        return routed
 
-    def _look_up(self, head: list[_Routed]) -> None:
-        assert self.cache is not None
-        self.cache.follow()
-        started, now = time.perf_counter(), self.clock()
-        for one in head:
-            found = self.cache.look_up(one.pair, now)
-            if found.entry is None:
-                one.route = f"cache: {found.reason}"
-                continue
-            repeated = {"samples": [found.entry.verdict.get("grade")] * self.samples} if self.samples else {}
-            one.verdict = verdict_of(found.entry, one.pair, self.name, **repeated)
-            one.route, one.extra = "cache", {"age_s": round(found.age_s or 0.0)}
-        _share(head, started)
+    def finish(self, routed: Sequence[Routed], deadline_s: float | None = None) -> None:
+        """Have student and model answer the rest. Waits for the model until the deadline, and for the student. From any thread."""
+        until = inf if self.live is None else time.monotonic() + (self.live.deadline_s if deadline_s is None else deadline_s)
+        rest = [one for one in routed if one.verdict is None]
+        self._ask(self.student, [one for one in rest if one.tier != "tail" or self.tail is None], "student")
+        wanting = [one for one in rest if self._goes_on(one)]
+        self._ask(self.tail, [one for one in wanting if not self._failed_lately(one)], "model", until)
+        left = [one for one in wanting if one.fallback]
+        self._ask(self.student, [one for one in left if one.tier == "tail"], "student")
+        for one in left:
+            if one.tier != "tail" and one.verdict is not None:
+                one.go("student")  # whose answer was there before the model was asked
 
-    def _unsure(self, one: _Routed) -> bool:
-        """Whether the student's answer goes on to the model; notes why."""
-        verdict = one.verdict
-        if verdict is None or verdict.error:
-            one.route += ": failed"
-            return True
-        top = max(verdict.scores.values()) if verdict.scores else 1.0
-        if top >= self.threshold:
-            return False
-        one.route += f": {top:.2f} is under {self.threshold:g}"
-        return True
-
-    def _ask(self, judge: Judge, group: list[_Routed], who: str) -> None:
-        if not group:
-            return
-        started = time.perf_counter()
-        for one, verdict in zip(group, judge(one.pair for one in group), strict=True):
-            one.verdict = verdict
-            one.route = f"{one.route} > {who}" if one.route else who
-        _share(group, started)
-
-    def _answer(self, one: _Routed) -> Verdict:
-        if one.verdict is None:
+    def verdict(self, one: Routed) -> Verdict:
+        """What a pair that is through is answered with."""
+        found = one.verdict or one.failure
+        if found is None:
             raise RuntimeError("a pair was routed to nobody")
-        row = {**row_of(one.verdict), "judge": self.name, "tier": one.tier, "route": one.route, **one.extra, "latency_ms": one.spent_ms}
+        row = {**row_of(found), "id": one.pair.id, "query": one.pair.query, "judge": self.name, "tier": one.tier, "route": one.route, "latency_ms": one.spent_ms}
+        if one.verdict is not None:
+            row |= {"answered_by": one.answered_by, "age_s": round(one.age_s)}
+        if one.stale:
+            row["stale"] = True
+        if one.fallback and one.verdict is not None:
+            row["fallback"] = one.fallback
         return parse(Verdict, row)
 
     def identity(self) -> dict[str, str]:
@@ -226,13 +139,110 @@ class TieredJudge:
         identity = {"judge": "tier", "plan": self.plan_hash}
         if self.cache is not None:
             identity["cache.generation"] = str(self.cache.info.number)
-        for name, judge in (("student", self.student), ("tail", self.tail)):
-            if judge is not None:
-                identity |= {f"{name}.{key}": value for key, value in judge.identity().items()}
+        for name, asking in (("student", self.student), ("tail", self.tail)):
+            if asking is not None:
+                identity |= {f"{name}.{key}": value for key, value in asking.judge.identity().items()}
         return identity
 
+    def close(self) -> None:
+        """Let the threads of student and model end when they have answered what waits."""
+        for asking in (self.student, self.tail):
+            if asking is not None:
+                asking.close()
 
-def _share(group: list[_Routed], started: float) -> None:
+    def _look_up(self, cache: Cache, head: list[Routed]) -> None:
+        started, now = time.perf_counter(), self.clock()
+        for one in head:
+            found = cache.look_up(one.pair, now)
+            if found.entry is None:
+                one.route = f"cache: {found.reason}"
+                continue
+            repeated = {"samples": [found.entry.verdict.get("grade")] * self.samples} if self.samples else {}
+            one.go("cache")
+            one.answer(verdict_of(found.entry, one.pair, self.name, **repeated), "cache", found.age_s or 0.0)
+            one.stale = one.age_s > self.ttl_s
+        _share(head, started)
+
+    def _recall(self, recent: Recent, one: Routed) -> None:
+        """Answer from what the model said lately; ask it anew, without waiting, where the cache's answer is stale."""
+        question = question_of(one.pair)
+        known = recent.get(question)
+        if known is None:
+            if one.stale and self.tail is not None:
+                self.tail.ask([one.pair])[0].add_done_callback(partial(_remember, recent, question))
+        elif known.verdict is not None:
+            one.stale = False
+            one.go("recent")
+            one.answer(known.verdict, "model", known.age_s)
+
+    def _goes_on(self, one: Routed) -> bool:
+        """Whether the model is to be asked; notes why where the student was."""
+        if one.verdict is None:
+            return True
+        top = max(one.verdict.scores.values()) if one.verdict.scores else 1.0
+        if self.tail is None or top >= self.threshold:
+            return False
+        one.route += f": {top:.2f} is under {self.threshold:g}"
+        return True
+
+    def _failed_lately(self, one: Routed) -> bool:
+        """Whether the model failed for this pair a moment ago, so that it is not asked."""
+        known = self.recent.get(question_of(one.pair)) if self.recent is not None else None
+        if known is None:
+            return False
+        one.go(f"model: failed {known.age_s:.0f} s ago")
+        one.fallback, one.failure = "model failed", _failed(one.pair, self.name, "the model failed for this pair a moment ago")
+        return True
+
+    def _ask(self, asking: Asking | None, group: list[Routed], who: str, until: float = inf) -> None:
+        if asking is None or not group:
+            return
+        started = time.perf_counter()
+        answers = asking.ask([one.pair for one in group], until)
+        if who == "model" and self.recent is not None:
+            for one, answer in zip(group, answers, strict=True):
+                answer.add_done_callback(partial(_remember, self.recent, question_of(one.pair)))
+        wait(answers, None if until == inf else max(0.0, until - time.monotonic()))
+        for one, answer in zip(group, answers, strict=True):
+            one.go(who)
+            self._take(one, answer, who)
+        _share(group, started)
+
+    def _take(self, one: Routed, answer: Future[Verdict], who: str) -> None:
+        """Read what came: a verdict, or a failure, which is kept for when nobody answers. Offline, what a judge raises is raised."""
+        error = answer.exception() if answer.done() else Unwanted()
+        if error is None and answer.result().error is None:
+            one.answer(answer.result(), who)
+            return
+        if error is None:
+            trouble, failure = "failed", answer.result()
+        elif isinstance(error, Unwanted):
+            trouble, failure = "late", _failed(one.pair, self.name, f"the {who} gave no answer before the deadline")
+        elif isinstance(error, Busy):
+            trouble, failure = "busy", _failed(one.pair, self.name, f"the {who} is busy: {error}")
+        elif self.live is None:
+            raise error
+        else:
+            trouble, failure = "failed", _failed(one.pair, self.name, f"the {who} failed: {error}")
+        one.route += f": {trouble}"
+        if who == "model":
+            one.fallback = f"model {trouble}"
+        if who == "model" or one.failure is None:
+            one.failure = failure
+
+
+def _remember(recent: Recent, question: Question, answer: Future[Verdict]) -> None:
+    """Keep what the model answered, be it late or not; that it was not asked is no answer."""
+    error = answer.exception()
+    if not isinstance(error, (Busy, Unwanted)):
+        recent.put(question, None if error or answer.result().error else answer.result())
+
+
+def _failed(pair: Pair, judge: str, error: str) -> Verdict:
+    return parse(Verdict, {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": judge, "error": error})
+
+
+def _share(group: Sequence[Routed], started: float) -> None:
     """Add each one's equal share of the time spent since `started`: latency amortised over the batch."""
     if group:
         spent = (time.perf_counter() - started) * 1000 / len(group)
@@ -240,20 +250,36 @@ def _share(group: list[_Routed], started: float) -> None:
             one.spent_ms += spent
 
 
-def open(target: str, settings: JudgeSettings) -> TieredJudge:
-    """The deployed system of a plan. Raises `UsageError` when the plan names neither a student nor a tail judge."""
+def open(
+    target: str, settings: JudgeSettings, live: Live | None = None, cache: str | None = None, student: str | None = None, tail: str | None = None
+) -> TieredJudge:  # fmt: skip
+    """The deployed system of a plan. cache, student, tail: in place of those the plan names. Raises `UsageError` when there is neither student nor tail judge."""
     plan = load_plan(target)
-    if plan.student is None and plan.tail is None:
+    folder = cache or (beside(target, f"cache:{plan.cache}").partition(":")[2] if plan.cache else None)
+    student, tail = (given or (beside(target, named) if named else None) for given, named in ((student, plan.student), (tail, plan.tail)))
+    if student is None and tail is None:
         raise UsageError(f"{target} names neither a student nor a tail judge", hint="make the plan again with --student URI, --tail URI or both")
-    cache = Cache(beside(target, f"cache:{plan.cache}").partition(":")[2], settings.rulebook.hash, plan.expire_s) if plan.cache else None
+    window = settings.batch_size * _WINDOW_BATCHES
     return TieredJudge(
         router=Router(target, plan),
-        cache=cache,
-        student=open_judge(beside(target, plan.student), settings) if plan.student else None,
-        tail=open_judge(beside(target, plan.tail), settings) if plan.tail else None,
+        cache=Cache(folder, settings.rulebook.hash, plan.expire_s) if folder else None,
+        student=_asking(student, settings, live, window),
+        tail=_asking(tail, settings, live, window),
         threshold=plan.threshold,
-        window=settings.batch_size * _WINDOW_BATCHES,
+        ttl_s=plan.ttl_s,
+        recent=Recent(live.remembered, plan.expire_s, live.retry_s, time.time) if live and tail else None,
+        live=live,
+        window=window,
         samples=settings.samples,
         plan_hash=plan.hash,
         name=f"tier:{Path(target).name}",
     )
+
+
+def _asking(uri: str | None, settings: JudgeSettings, live: Live | None, window: int) -> Asking | None:
+    if uri is None:
+        return None
+    judge = open_judge(uri, settings)
+    if live is None:
+        return Asking(judge, window)
+    return Asking(judge, settings.batch_size, _NETWORK_THREADS if uri.startswith("http") else 1, live.most_waiting)

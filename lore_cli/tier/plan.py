@@ -19,7 +19,7 @@ import orjson
 
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.judges.cached import NORMALISATION, normalise
-from lore_cli.judges.tiered import PLAN_VERSION, TIERS, Plan, QueryList, TierShare
+from lore_cli.judges.plan import PLAN_VERSION, TIERS, Plan, QueryList, TierShare
 from lore_cli.records import Record, row_of
 from lore_cli.stream import chunks, write_bytes_atomic, write_json_atomic
 

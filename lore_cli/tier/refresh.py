@@ -20,7 +20,7 @@ import orjson
 from lore_cli.errors import BadInput
 from lore_cli.judges import Judge
 from lore_cli.judges.cached import FORMAT, Entry, GenerationInfo, Store, entry_of, identity_hash, item_hash, key_of, normalise
-from lore_cli.judges.tiered import Plan, listed_queries
+from lore_cli.judges.plan import Plan, listed_queries
 from lore_cli.records import Pair, row_of
 from lore_cli.stream import read
 from lore_cli.tier import cache

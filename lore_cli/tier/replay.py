@@ -16,7 +16,7 @@ from typing import Any
 
 from lore_cli.errors import BadInput, require
 from lore_cli.judges.cached import normalise
-from lore_cli.judges.tiered import TIERS, Plan, Router
+from lore_cli.judges.plan import TIERS, Plan, Router
 from lore_cli.path.lexical import overlap
 from lore_cli.records import GRADES, RELEVANT, Pair, Verdict, row_of
 from lore_cli.tier.plan import Counted

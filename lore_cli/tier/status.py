@@ -11,7 +11,7 @@ import msgspec
 
 from lore_cli.errors import BadInput, Missing
 from lore_cli.judges.cached import open_generation, read_info
-from lore_cli.judges.tiered import Plan, listed_queries
+from lore_cli.judges.plan import Plan, listed_queries
 from lore_cli.tier import cache
 
 _AGES = ((3600, "under 1 h"), (86400, "1 h to 1 day"), (7 * 86400, "1 to 7 days"), (30 * 86400, "7 to 30 days"))

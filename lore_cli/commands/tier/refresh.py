@@ -38,7 +38,7 @@ def cli(judging: Judging, run: Run, plan_path: str, pairs: tuple[str, ...], cach
       $ lore-tier plan examples/log.jsonl --cache /tmp/cache --tail rulebook: -o /tmp/plan.json --force --quiet
       $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache
     """
-    from lore_cli.judges.tiered import load_plan
+    from lore_cli.judges.plan import load_plan
     from lore_cli.tier import refresh as refreshing
 
     made = load_plan(plan_path)

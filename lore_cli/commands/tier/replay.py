@@ -36,7 +36,7 @@ def cli(
       $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
       $ lore-tier replay examples/log.jsonl --plan /tmp/plan.json --candidates examples/pairs.jsonl --gold examples/pairs.jsonl -o /tmp/replay.json --force
     """
-    from lore_cli.judges.tiered import Router, load_plan
+    from lore_cli.judges.plan import Router, load_plan
     from lore_cli.tier import plan as planning
     from lore_cli.tier import replay as replaying
 

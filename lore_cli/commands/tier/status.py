@@ -25,7 +25,7 @@ def cli(run: Run, cache: str, plan_path: str | None, as_json: bool) -> int:
       $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
       $ lore-tier status --cache /tmp/cache --plan /tmp/plan.json
     """
-    from lore_cli.judges.tiered import load_plan
+    from lore_cli.judges.plan import load_plan
     from lore_cli.tier import status as reporting
 
     document = reporting.status(Path(cache), plan_path, load_plan(plan_path) if plan_path else None)
