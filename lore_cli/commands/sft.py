@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +10,7 @@ import click
 from lore_cli import answer, stream
 from lore_cli.answer import Layout
 from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
+from lore_cli.commands.training import Training, digest, training_options
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
@@ -27,9 +27,9 @@ _TEMPLATES = ("short", "judge", "naive")
 @input_options
 @click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of an interrupted run.")
 @rulebook_option
 @run_options("sft")
+@training_options
 @click.option("--model", metavar="DIR|ID", help="Base model: a local directory or a hub id.")
 @click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="Build a small model from the training text: tiny about 1.1M parameters, small about 3.7M.")
 @click.option("--lora", is_flag=True, help="Train a low-rank adapter; it is merged into the model that is written.")
@@ -39,10 +39,9 @@ _TEMPLATES = ("short", "judge", "naive")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates, going round the traces as often as needed.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds; the rate falls with the clock.")
 @click.option("--batch-tokens", type=click.IntRange(min=16), default=2048, help="Tokens in one batch, padding included.")
-@click.option("--save-steps", type=click.IntRange(min=1), help="Updates between checkpoints; without it only an interruption (Ctrl-C) writes one.")
 @click.option("--max-length", type=click.IntRange(min=8), default=1024, help="Longest row in tokens; longer ones are refused, never cut.")
 def cli(
-    inputs: Inputs, output: str, force: bool, resume: bool, rulebook: Rulebook, run: Run, model: str | None, from_scratch: str | None, save_steps: int | None, **options: Any
+    inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, training: Training, model: str | None, from_scratch: str | None, **options: Any
 ) -> int:
     """Fine-tune a causal language model on traces (completion-only loss, TRL underneath).
 
@@ -50,35 +49,40 @@ def cli(
     While it runs, checkpoints are in DIR.unfinished. An interrupted run goes on with --resume, to the same weights as if it had not been interrupted;
     with other data, model, rulebook or options it is refused.
 
+    --evaluate measures greedy answers by the metrics of lore-rair score (those with _all count a reply that cannot be read as wrong).
+
     \b
     Example:
       $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 3 --save-steps 2 -o /tmp/sft --force
       $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 3 --save-steps 2 -o /tmp/sft --resume
+      $ lore-sft examples/traces.jsonl --from-scratch tiny --max-steps 4 --evaluate examples/pairs.jsonl --evaluate-every 2 --best acc4_all -o /tmp/best --force
     """
     if (model is None) == (from_scratch is None):
         raise UsageError("give either --model or --from-scratch", hint="--from-scratch tiny needs no download")
     if from_scratch and options["lora"]:
         raise UsageError("--lora adapts a given model; --from-scratch has none to adapt")
-    stream.refuse_existing(output, force or resume, directory=True)
+    stream.refuse_existing(output, force or training.resume, directory=True)
     from lore_cli import modelcard
     from lore_cli.train.unfinished import is_finished, unfinished
 
     traces = list(inputs.read(Trace))
     base = f"scratch:{from_scratch}" if model is None else f"sha256:{directory_hash(Path(model))}" if Path(model).is_dir() else model
     taught = Taught(layout_of(traces), prompt_of(traces, rulebook), base)
-    identity = identity_of(traces, taught, rulebook, run.seed, options)
-    if resume and is_finished(output, identity):
+    identity = identity_of(traces, taught, rulebook, run.seed, options | training.identity())
+    if training.resume and is_finished(output, identity):
         run.log.say(f"{output} is finished")
         return EXIT_DONE
-    with unfinished(output, identity, resume=resume, force=force) as kept:
+    with unfinished(output, identity, resume=training.resume, force=force) as kept:
         from lore_cli.train import sft
         from lore_cli.train.checkpoints import Checkpoints
 
-        with stream.output_directory(output, force=force or resume) as folder:
+        with stream.output_directory(output, force=force or training.resume) as folder:
             settings = sft.Settings(base=model, size=from_scratch, seed=run.seed, **options)
-            summary = sft.train(traces, settings, folder, Checkpoints(kept, save_steps), run.log)
+            held_out = training.held_out(rulebook, taught.layout, taught.prompt)
+            summary = sft.train(traces, settings, folder, Checkpoints(kept, training.save_steps), run.log, held_out)
             modelcard.write(folder, layout=taught.layout, prompt=taught.prompt, stage="sft", base=base, rulebook=rulebook)
-        write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
+        read = [source for source in (*inputs.sources, *filter(None, [training.evaluate])) if source != "-"]
+        write_manifest(output, command=run.name, inputs=read, settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
     run.log.say(", ".join(f"{name} {value:,}" for name, value in summary.items()), **summary)
     if inputs.rejects.count:
         run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
@@ -97,9 +101,8 @@ def identity_of(traces: list[Trace], taught: Taught, rulebook: Rulebook, seed: i
     """What determines the weights: a run is resumed under the same alone."""
     from lore_cli.prompts import load_prompt
 
-    data = hashlib.sha256(b"".join(map(stream.content_key, traces))).hexdigest()[:16]
     own = {"rulebook": rulebook.hash, "base": taught.base, "prompt": f"{taught.prompt}:{load_prompt(taught.prompt).hash}", "layout": taught.layout}
-    return own | {"data": data, "seed": seed} | options
+    return own | {"data": digest(traces), "seed": seed} | options
 
 
 def layout_of(traces: list[Trace]) -> Layout:

@@ -28,6 +28,7 @@ from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
 from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
+from lore_cli.train.evaluation import TOLD, Evaluated, Evaluation, HeldOut, told
 from lore_cli.train.optimizer import muon_adamw
 from lore_cli.train.quiet import hush
 
@@ -54,10 +55,11 @@ class Settings:
     seed: int = 0
 
 
-def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log) -> dict[str, float]:
+def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log, held_out: HeldOut | None = None) -> dict[str, float]:
     """Fine-tune, write the model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
-    Goes on from the last of `checkpoints`. Raises `Interrupted` when the user stopped it; and `BadInput` without rows and for rows over `max_length`, all of them counted; `Missing` for no such model.
+    Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. Raises `BadInput` without rows and for
+    rows over `max_length`, all of them counted; `Missing` for no such model; `Interrupted` when the user stopped it.
     """
     rows = [trace for trace in traces if trace.prompt is not None and trace.completion is not None]
     if not rows:
@@ -72,17 +74,20 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
     batches = _schedule(data, settings)
     steps = settings.max_steps or len(batches)
     clock = Clock(warm_cosine(), steps, settings.max_seconds)
+    evaluation = [Evaluation(held_out, checkpoints)] if held_out else []
     trainer = _Trainer(
         model=model,
         args=_config(settings, steps, checkpoints.folder),
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
         data_collator=lambda items: pad([Row(item["input_ids"], item["prompt"]) for item in items], tokenizer.pad_token_id),
         processing_class=tokenizer,
-        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss",)), checkpoints],
+        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss", *TOLD)), *evaluation, checkpoints],
         optimizers=_optimizer(model, settings),
         batches=batches,
     )
+    trainer.held_out = held_out
     run(trainer, clock, checkpoints)
+    trainer.take_best(checkpoints)
     summary = {
         "steps": trainer.state.global_step,
         "seconds": round(clock.seconds, 1),
@@ -90,6 +95,8 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         "rows_seen": sum(len(batch) for batch in batches[: trainer.state.global_step]),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "loss": _last_loss(trainer.state.log_history),
+        **({"best_step": checkpoints.best} if checkpoints.best else {}),
+        **told(trainer.state.log_history, checkpoints.best),
     }
     trained = trainer.model.merge_and_unload() if settings.lora else trainer.model
     trained.save_pretrained(folder)
@@ -98,7 +105,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
     return summary
 
 
-class _Trainer(Resumable, SFTTrainer):
+class _Trainer(Resumable, Evaluated, SFTTrainer):
     """SFTTrainer with the plain loss on the positions that have a label, over batches formed ahead of time (row numbers, in the order of training)."""
 
     def __init__(self, *, batches: Sequence[Sequence[int]], **options: Any) -> None:
@@ -110,8 +117,6 @@ class _Trainer(Resumable, SFTTrainer):
         return self.accelerator.prepare(loader)
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        if return_outputs:
-            raise ValueError("this trainer is not evaluated on the way")
         return completion_loss(model, inputs)
 
 
