@@ -50,6 +50,7 @@ READERS = (
     Reader("lore-rl inspect", "rewards", output="none"),
     Reader("lore-rair build", "pairs", output="directory", on_empty=3),
     Reader("lore-rair sample", "pairs", "--size 9"),
+    Reader("lore-rair sheet export", "pairs", output="document"),
     Reader("lore-rair run", "pairs", "--judge rulebook:"),
     Reader("lore-rair score", "verdicts", "--gold {WORLD}/pairs.jsonl --draws 100", "none", 3),
     Reader("lore-distill label", "pairs", "--judge rulebook:"),

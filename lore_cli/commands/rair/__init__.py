@@ -11,6 +11,7 @@ from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
 VERBS: dict[str, Verb] = {
     "build": Verb("rair.build", "Build a benchmark from graded pairs."),
     "sample": Verb("rair.sample", "Draw the pairs that humans should label."),
+    "sheet": Verb("rair.sheet", "Sheets for human raters: export, import."),
     "run": Verb("rair.run", "Judge a benchmark, or any pairs."),
     "score": Verb("rair.score", "Score verdicts, with 95 % intervals."),
     "compare": Verb("rair.compare", "Compare runs on the same pairs."),

@@ -35,6 +35,7 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
     Example:
       $ lore-rair run examples/pairs.jsonl --judge lexical:examples/pairs.jsonl --soft --quiet > /tmp/judged.jsonl
       $ lore-rair sample examples/pairs.jsonl --size 20 --verdicts /tmp/judged.jsonl -o /tmp/to-label.jsonl --force
+      $ lore-rair sheet export /tmp/to-label.jsonl -o /tmp/sheet.csv --force
     """
     from lore_cli.rair.bench import Aside
     from lore_cli.rair.join import graded
