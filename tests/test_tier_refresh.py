@@ -52,7 +52,7 @@ def test_only_what_changed_is_judged(shop):
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"judge": WordJudge("2")}, "judge changed"), ({"rulebook": "another"}, "rulebook changed"), ({"now": 1e9 + 86401}, "expired")],
+    [({"judge": WordJudge("2")}, "judge changed: version"), ({"rulebook": "another"}, "rulebook changed"), ({"now": 1e9 + 86401}, "expired")],
 )
 def test_what_makes_every_entry_stale(shop, change, reason):
     folder, plan = shop

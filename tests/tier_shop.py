@@ -57,11 +57,13 @@ def make_plan(folder: Path, counts: dict[str, int], head: float = 0.8, tail: flo
     return path
 
 
-def refresh(folder: Path, plan: str, pairs: list[Pair], judge: object, now: float = 1e9, rulebook: str = RULEBOOK, **policy: object) -> refreshing.Summary:
+def refresh(
+    folder: Path, plan: str, pairs: list[Pair], judge: object, now: float = 1e9, rulebook: str = RULEBOOK, rulebook_file: Path | None = None, **policy: object
+) -> refreshing.Summary:
     """One refresh at a given time."""
     made = plans.load_plan(plan)
     settings = refreshing.Policy(**{"ttl_s": made.ttl_s, **policy})
-    return refreshing.refresh(folder / "cache", plan, made, pairs, judge, rulebook, settings, clock=lambda: now)
+    return refreshing.refresh(folder / "cache", refreshing.Wanted(plan, made, judge, rulebook, rulebook_file), pairs, settings, clock=lambda: now)
 
 
 def served(folder: Path) -> dict[tuple[str, str], cached.Entry]:

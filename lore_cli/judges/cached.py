@@ -64,9 +64,18 @@ def item_hash(item: Item) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def identity_hash(identity: Mapping[str, Any]) -> str:
-    """16 hex digits over what makes a judge's answers."""
-    return hashlib.blake2b(orjson.dumps(dict(identity), option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+def own_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a judge's answers apart from the rulebook, which an entry keeps by itself.
+
+    >>> own_identity({"model": "m", "rulebook": "1", "student.rulebook": "1"})
+    {'model': 'm'}
+    """
+    return {name: value for name, value in identity.items() if name.rpartition(".")[2] != "rulebook"}
+
+
+def judge_hash(identity: Mapping[str, Any]) -> str:
+    """16 hex digits over `own_identity`."""
+    return hashlib.blake2b(orjson.dumps(own_identity(identity), option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -106,7 +115,7 @@ def entry_of(verdict: Verdict, query: str, item: str, identity: str, rulebook: s
 
 
 class GenerationInfo(msgspec.Struct, frozen=True):
-    """generation.json: what a generation holds and what made it."""
+    """generation.json: what a generation holds and what made it. postponed: pairs that were due, and for which the refresh had no budget left."""
 
     format: int
     number: int
@@ -119,6 +128,7 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     judged: int
     kept: int
     failed: int = 0
+    postponed: int = 0
 
 
 class Store:
@@ -256,7 +266,7 @@ class CachedJudge:
 
     def identity(self) -> dict[str, str]:
         info = self.cache.info
-        return {"judge": "cache", "generation": f"{info.number}", "plan": info.plan, "rulebook": info.rulebook, "model": identity_hash(info.judge)}
+        return {"judge": "cache", "generation": f"{info.number}", "plan": info.plan, "rulebook": info.rulebook, "model": judge_hash(info.judge)}
 
 
 def open(target: str, settings: JudgeSettings) -> CachedJudge:

@@ -1,13 +1,16 @@
-"""Keep the head cache fresh: judge what is new or no longer holds, take over the rest, publish a new generation.
+"""Keep the head cache fresh: judge what is new or no longer holds, take over the rest, check the outcome, publish a new generation.
 
-A pair is judged when it is new, older than the time to live, or when its item, the rulebook or the judge changed since. Pairs that are no
-longer among the candidates, or whose query left the head, leave the cache. When nothing would change no generation is made. Every
-verdict is durable soon after it is given, so that a kill costs at most two seconds of judging. All of this is ours.
+A pair is judged when it is new, older than the time to live, or when its item, a rule that its verdict rests on, or the judge changed since
+(census.py). The budget goes to the pairs with the most traffic; what it does not reach keeps its old entry, which a reader serves only while
+it holds. Pairs that are no longer among the candidates, or whose query left the head, leave the cache. When nothing would change no
+generation is made. Every verdict is durable soon after it is given, so that a kill costs at most two seconds of judging. All of this is ours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,165 +18,174 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lore_cli.errors import BadInput
 from lore_cli.judges import Judge
-from lore_cli.judges.cached import FORMAT, Entry, GenerationInfo, Store, entry_of, identity_hash, item_hash, key_of, normalise
+from lore_cli.judges.cached import FORMAT, Entry, GenerationInfo, Store, entry_of, item_hash, key_of, normalise, open_store, read_info
 from lore_cli.judges.plan import Plan, listed_queries
-from lore_cli.records import Pair, row_of
-from lore_cli.stream import read
+from lore_cli.models.metered import LIMIT_REACHED
+from lore_cli.records import Pair, Verdict
 from lore_cli.tier import cache
+from lore_cli.tier.census import RULEBOOK_COPY, Census, Waiting, changes_since
+from lore_cli.tier.validation import Comparison, Limits, compare
 
 _COMMIT_EVERY, _COMMIT_SECONDS = 256, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a refresh decides. ttl_s: age at which an entry is judged again. keep: generations kept. max_failed: largest share of failed judgements published."""
+    """How a refresh decides. ttl_s: age at which an entry is judged again. keep: generations kept. max_failed: largest share of failed judgements published.
+
+    max_pairs, max_seconds: the budget of judging; None for no limit. limits: what a generation is held against before it is published.
+    """
 
     ttl_s: float
     keep: int = 3
     max_failed: float = 0.1
+    max_pairs: int | None = None
+    max_seconds: float | None = None
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a cache should hold: the head of a plan, judged by a judge under a rulebook.
+
+    rulebook_file: where the rulebook was read from; without it every edit of the rulebook makes every entry stale.
+    """
+
+    plan_path: str
+    plan: Plan
+    judge: Judge
+    rulebook_hash: str
+    rulebook_file: Path | None = None
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a refresh did. `number`: the generation published, None when none was. `reasons`: why pairs were judged."""
+    """What a refresh did. `number`: the generation published, None when none was. `reasons`: why pairs had to be judged. `refused`: why it was not published.
+
+    confirmed: kept under an edited rulebook whose changed rules do not touch them. postponed: due, but beyond the budget. oldest: when the
+    oldest verdict kept was given.
+    """
 
     number: int | None = None
     kept: int = 0
+    confirmed: int = 0
     judged: int = 0
     failed: int = 0
+    postponed: int = 0
     taken_up: int = 0
     dropped: int = 0
     not_head: int = 0
     repeated: int = 0
-    refused: bool = False
+    refused: str = ""
     problem: str = ""
+    oldest: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
+    comparison: Comparison | None = None
 
 
 def refresh(
     folder: Path,
-    plan_path: str,
-    plan: Plan,
+    wanted: Wanted,
     pairs: Iterable[Pair],
-    judge: Judge,
-    rulebook_hash: str,
     policy: Policy,
     *,
     clock: Callable[[], float] = time.time,
     track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Summary:
-    """Bring the cache in `folder` up to date. Memory: 50 bytes for each head pair; the pairs to judge wait on disk.
+    """Bring the cache in `folder` up to date. Memory: 70 bytes for each head pair; the pairs to judge wait on disk.
 
-    Raises `Busy` when another refresh runs, `BadInput` when no candidate has a head query, `LoreError` and `Missing` when the disk is full. In
-    each case the generation served stays. Too many failures: the same, with `refused` set, and the next run takes up what was judged.
+    Raises `Busy` when another refresh runs, `BadInput` when no candidate has a head query, `LoreError` and `Missing` when the disk is full. In each
+    case the generation served stays. Too many failures, or an implausible outcome: the same, with `refused` set, and the next run takes up what
+    was judged.
     """
-    head = frozenset(query for query, _ in listed_queries(plan_path, plan.head))
+    until = None if policy.max_seconds is None else time.monotonic() + policy.max_seconds
     with cache.locked(folder):
         served, left, problem = cache.sources(folder)
-        summary = Summary(problem=problem)
         builder = cache.Builder(cache.next_build_folder(folder))
+        waiting = Waiting(builder.folder / "waiting.jsonl")
         try:
-            census = _Census(head, served, left, judge, rulebook_hash, policy.ttl_s, clock())
-            waiting = builder.folder / "waiting.jsonl"
-            with open(waiting, "wb") as spool:
-                for pair in pairs:
-                    census.take(pair, builder, spool.write, summary)
-            if not summary.kept and not summary.reasons:
-                raise BadInput("no candidate has a head query of the plan", where=str(folder), hint="are these the candidates of the log that the plan was made from?")
+            census = _census(folder, wanted, pairs, policy.ttl_s, served, left, clock(), builder.put, waiting)
+            summary = _summary(census, served, problem)
             builder.commit()
-            summary.dropped = len(served) - census.in_served if served is not None else 0
             for superseded in cache.unfinished_folders(folder):
                 if superseded != builder.folder:
                     shutil.rmtree(superseded)
-            if served is not None and not (summary.reasons or summary.taken_up or summary.dropped):
+            if served is not None and not (summary.reasons or summary.taken_up or summary.dropped or summary.confirmed):
                 shutil.rmtree(builder.folder)
                 return summary
-            _judge_waiting(judge, track(read(Pair, [str(waiting)], unique=False)), builder, census, summary, clock)
-            waiting.unlink()
+            budget = _Budget(policy.max_pairs, until)
+            carried = _judge(wanted.judge, track(budget.limit(waiting)), budget, waiting, builder, census, summary, clock)
         finally:
             builder.close()
-        if summary.failed > policy.max_failed * sum(summary.reasons.values()):
-            summary.refused = True
+            waiting.close()
+        summary.refused = _refusal(served, builder.folder, summary, policy)
+        if summary.refused:
             return summary
-        info = _description(int(builder.folder.name), plan, rulebook_hash, judge, summary, int(clock()))
+        if wanted.rulebook_file is not None:
+            shutil.copyfile(wanted.rulebook_file, builder.folder / RULEBOOK_COPY)
+        info = _description(int(builder.folder.name), wanted, summary, carried, int(clock()))
         cache.publish(folder, builder.folder, info, policy.keep)
         summary.number = info.number
         return summary
 
 
-def _description(number: int, plan: Plan, rulebook_hash: str, judge: Judge, summary: Summary, now: int) -> GenerationInfo:
-    return GenerationInfo(
-        format=FORMAT,
-        number=number,
-        entries=summary.kept + summary.judged,
-        plan=plan.hash,
-        rulebook=rulebook_hash,
-        judge=judge.identity(),
-        expire_s=plan.expire_s,
-        created=now,
-        judged=summary.judged,
-        kept=summary.kept,
-        failed=summary.failed,
-    )
-
-
-class _Census:
-    """Sorts candidates: still good (taken over), to be judged, not of the head, seen before."""
-
-    def __init__(self, head: frozenset[str], served: Store | None, left: list[Store], judge: Judge, rulebook: str, ttl_s: float, now: float) -> None:
-        self.head, self.served, self.left = head, served, left
-        self.identity, self.rulebook, self.ttl_s, self.now = identity_hash(judge.identity()), rulebook, ttl_s, now
-        self.in_served = 0
-        self._seen: set[bytes] = set()
-
-    def take(self, pair: Pair, builder: cache.Builder, wait: Callable[[bytes], object], summary: Summary) -> None:
-        query = normalise(pair.query)
-        if query not in self.head:
-            summary.not_head += 1
-            return
-        key = key_of(query, pair.item.id)
-        if key in self._seen:
-            summary.repeated += 1
-            return
-        self._seen.add(key)
-        item = item_hash(pair.item)
-        entry, reason = self._served(key, item)
-        if reason != "hit":
-            better = next((found for store in self.left if self._reason(found := store.get(key), item) == "hit"), None)
-            if better is None:
-                summary.reasons[reason] += 1
-                wait(orjson.dumps(row_of(pair), option=orjson.OPT_APPEND_NEWLINE))
-                return
-            entry = better
-            summary.taken_up += 1
-        assert entry is not None
-        builder.put(key, entry)
-        summary.kept += 1
-
-    def _served(self, key: bytes, item: str) -> tuple[Entry | None, str]:
+def due(folder: Path, wanted: Wanted, pairs: Iterable[Pair], ttl_s: float, list: Callable[[dict[str, Any]], object], clock: Callable[[], float] = time.time) -> Summary:
+    """What a refresh would judge, and why; nothing is judged or changed. `list` gets a row for each such pair."""
+    served, left, problem = cache.sources(folder)
+    with tempfile.TemporaryDirectory(prefix=".lore-") as temporary:
+        waiting = Waiting(Path(temporary, "waiting.jsonl"), list)
         try:
-            entry = self.served.get(key) if self.served is not None else None
-        except BadInput:
-            self.in_served += 1
-            return None, "damaged"
-        self.in_served += entry is not None
-        return entry, self._reason(entry, item)
-
-    def _reason(self, entry: Entry | None, item: str) -> str:
-        if entry is None:
-            return "new"
-        reason = entry.stale(item, self.rulebook, self.now, self.ttl_s)
-        return "judge changed" if reason == "hit" and entry.judge != self.identity else reason
+            census = _census(folder, wanted, pairs, ttl_s, served, left, clock(), lambda key, entry: None, waiting)
+        finally:
+            waiting.close()
+    return _summary(census, served, problem)
 
 
-def _judge_waiting(
-    judge: Judge, pairs: Iterable[Any], builder: cache.Builder, census: _Census, summary: Summary, clock: Callable[[], float]
-) -> None:
+def _census(
+    folder: Path, wanted: Wanted, pairs: Iterable[Pair], ttl_s: float, served: Store | None, left: list[Store], now: float, keep: Callable[[bytes, Entry], object], waiting: Waiting
+) -> Census:
+    """Every candidate counted. Raises `BadInput` when none has a head query."""
+    head = dict(listed_queries(wanted.plan_path, wanted.plan.head))
+    census = Census(head, served, left, wanted.judge.identity(), wanted.rulebook_hash, ttl_s, now)
+    if served is not None:
+        info = read_info(folder / "current")
+        census.compare_with(info, changes_since(folder / "current", info, wanted.rulebook_hash, wanted.rulebook_file))
+    for pair in pairs:
+        census.take(pair, keep, waiting)
+    if not census.counts.kept and not census.counts.reasons:
+        raise BadInput("no candidate has a head query of the plan", where=str(folder), hint="are these the candidates of the log that the plan was made from?")
+    return census
+
+
+def _summary(census: Census, served: Store | None, problem: str) -> Summary:
+    counts = census.counts
+    dropped = len(served) - counts.in_served if served is not None else 0
+    same = {name: getattr(counts, name) for name in ("kept", "confirmed", "taken_up", "not_head", "repeated", "oldest", "reasons")}
+    return Summary(problem=problem, dropped=dropped, **same)
+
+
+class _Budget:
+    """Lets pairs through until the budget is spent; `given` says how many."""
+
+    def __init__(self, max_pairs: int | None, until: float | None) -> None:
+        self._most, self._until, self.given = max_pairs, until, 0
+
+    def limit(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
+        for pair in pairs:
+            if self.given == self._most or (self._until is not None and time.monotonic() >= self._until):
+                return
+            self.given += 1
+            yield pair
+
+
+def _judge(
+    judge: Judge, pairs: Iterable[Pair], budget: _Budget, waiting: Waiting, builder: cache.Builder, census: Census, summary: Summary, clock: Callable[[], float]
+) -> int:
+    """Judge what the budget allows; the rest keep the entries they had. Returns how many did."""
     asked: deque[Pair] = deque()
+    unanswered: set[bytes] = set()
     last, uncommitted = time.monotonic(), 0
 
     def remember() -> Iterator[Pair]:
@@ -183,14 +195,65 @@ def _judge_waiting(
 
     for verdict in judge(remember()):
         pair = asked.popleft()
-        if verdict.error is not None:
-            summary.failed += 1
-            continue
         query = normalise(pair.query)
-        builder.put(key_of(query, pair.item.id), entry_of(verdict, query, item_hash(pair.item), census.identity, census.rulebook, clock()))
+        key = key_of(query, pair.item.id)
+        if verdict.error is not None:
+            unanswered.add(key)
+            _count_failure(verdict, summary)
+            continue
+        builder.put(key, entry_of(verdict, query, item_hash(pair.item), census.judge, census.rulebook, clock()))
         summary.judged += 1
         uncommitted += 1
         if uncommitted >= _COMMIT_EVERY or time.monotonic() - last >= _COMMIT_SECONDS:
             builder.commit()
             last, uncommitted = time.monotonic(), 0
+    summary.postponed += len(waiting) - budget.given
+    carried = 0
+    for number, pair in enumerate(waiting if summary.failed or summary.postponed else ()):
+        key = key_of(normalise(pair.query), pair.item.id)
+        if number >= budget.given or key in unanswered:
+            carried += _carry(census.served, key, builder)
     builder.commit()
+    return carried
+
+
+def _count_failure(verdict: Verdict, summary: Summary) -> None:
+    if LIMIT_REACHED in str(verdict.error):
+        summary.postponed += 1
+    else:
+        summary.failed += 1
+
+
+def _carry(served: Store | None, key: bytes, builder: cache.Builder) -> bool:
+    """Take a pair's old entry along, if there is one: a reader decides whether it may still be served."""
+    with contextlib.suppress(BadInput):
+        entry = served.get(key) if served is not None else None
+        if entry is not None:
+            builder.put(key, entry)
+            return True
+    return False
+
+
+def _refusal(served: Store | None, build: Path, summary: Summary, policy: Policy) -> str:
+    """Why a finished build must not be published, or ''."""
+    if summary.failed > policy.max_failed * (summary.failed + summary.judged):
+        return f"{summary.failed} of {summary.failed + summary.judged} judgements failed"
+    summary.comparison = compare(served, open_store(build / "verdicts.lmdb"))
+    return summary.comparison.problem(policy.limits)
+
+
+def _description(number: int, wanted: Wanted, summary: Summary, carried: int, now: int) -> GenerationInfo:
+    return GenerationInfo(
+        format=FORMAT,
+        number=number,
+        entries=summary.kept + summary.judged + carried,
+        plan=wanted.plan.hash,
+        rulebook=wanted.rulebook_hash,
+        judge=wanted.judge.identity(),
+        expire_s=wanted.plan.expire_s,
+        created=now,
+        judged=summary.judged,
+        kept=summary.kept,
+        failed=summary.failed,
+        postponed=summary.postponed,
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import SETTINGS, Inputs, Output, Run, input_options, output_options, refuse_secret, run_options
+from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, refuse_secret, run_options
 from lore_cli.commands.tier.shared import Duration
+from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, output_options, run_options
 from lore_cli.commands.tier.shared import plan_options, write_document
+from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict
 

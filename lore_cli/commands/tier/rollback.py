@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from lore_cli import errors
-from lore_cli.commands.common import SETTINGS, Run, run_options
+from lore_cli.commands.common import Run, run_options
+from lore_cli.commands.verbs import SETTINGS
 
 
 @click.command(context_settings=SETTINGS)

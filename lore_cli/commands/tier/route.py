@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from lore_cli.commands.common import SETTINGS, Inputs, Judging, Output, Run, input_options, judge_to_output, output_options, resume_options, run_options
+from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, judge_to_output, output_options, resume_options, run_options
 from lore_cli.commands.tier.shared import plan_options
+from lore_cli.commands.verbs import SETTINGS
 
 
 @click.command(context_settings=SETTINGS)
