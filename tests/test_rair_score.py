@@ -52,11 +52,12 @@ def test_the_order_of_the_rows_does_not_matter(tmp_path):
 
 def test_an_error_is_no_grade_and_is_counted(tmp_path):
     pairs = [pair(number, "L4") for number in range(4)]
-    verdicts = [verdict(pairs[0], "L4"), verdict(pairs[1], error="no reply"), verdict(pairs[2], error="no reply"), verdict(pairs[3], "L1")]
+    verdicts = [verdict(pairs[0], "L4"), verdict(pairs[1], error="no reply"), verdict(pairs[2], error="unparseable: no grade line"), verdict(pairs[3], "L1")]
     document = scored(tmp_path, pairs, verdicts)
     ours = metrics_of(document)
     assert (ours["coverage"], ours["acc4"], ours["acc4_all"]) == (0.5, 0.5, 0.25)
-    assert document["unjudged"] == {"errors": 2, "missing": 0} and document["errors"] == [{"error": "no reply", "count": 2}]
+    assert document["unjudged"] == {"errors": 2, "unparseable": 1, "missing": 0}
+    assert document["errors"] == [{"error": "no reply", "count": 1}, {"error": "unparseable: no grade line", "count": 1}]
     assert document["slices"][0]["gold"]["L4"] == 4 and document["slices"][0]["judged"] == 2
 
 
@@ -65,7 +66,7 @@ def test_missing_verdicts_are_refused_or_with_partial_unjudged(tmp_path):
     with pytest.raises(BadInput, match="2 of 6 gold pairs have no verdict.*'p4'"):
         scored(tmp_path, pairs, verdicts[:4])
     document = scored(tmp_path, pairs, verdicts[:4], partial=True)
-    assert document["unjudged"] == {"errors": 0, "missing": 2} and metrics_of(document)["coverage"] == pytest.approx(4 / 6)
+    assert document["unjudged"] == {"errors": 0, "unparseable": 0, "missing": 2} and metrics_of(document)["coverage"] == pytest.approx(4 / 6)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_misfit_can_be_set_aside_and_then_its_pair_is_missing(tmp_path):
     arguments = ("score", given, "--gold", gold, "--draws", "100", "--json", "-", "--on-bad", "skip", "--rejects", rejects)
     assert lore("lore-rair", *arguments).code == 3
     done = lore("lore-rair", *arguments, "--partial", "--force")
-    assert done.code == 5 and json.loads(done.out)["unjudged"] == {"errors": 0, "missing": 1}
+    assert done.code == 5 and json.loads(done.out)["unjudged"] == {"errors": 0, "unparseable": 0, "missing": 1}
     assert [json.loads(line)["field"] for line in rejects.read_text().splitlines()] == ["query, item_id"]
 
 

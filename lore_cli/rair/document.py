@@ -48,9 +48,10 @@ class ReportGold(msgspec.Struct, frozen=True):
 
 
 class Unjudged(msgspec.Struct, frozen=True):
-    """Gold pairs whose verdict is an error, and those without any."""
+    """Gold pairs whose verdict is an error, and those without any. `unparseable`: the errors that are a reply which could not be read."""
 
     errors: int
+    unparseable: int
     missing: int
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 LEVEL = 0.95
-_BLOCK = 8_000_000  # query numbers drawn at a time: 64 MB
+_BLOCK = 8_000_000  # how often each query is drawn, so many at a time: 64 MB
 
 
 def draw_sums(per_query: Array, draws: int, seed: int) -> Array:
@@ -26,12 +26,14 @@ def draw_sums(per_query: Array, draws: int, seed: int) -> Array:
     generator = numpy.random.default_rng(seed)
     used = numpy.flatnonzero(per_query.any(0))  # most columns are empty: do not multiply zeros
     sums = numpy.zeros((draws, per_query.shape[1]))
+    counted = per_query[:, used]
     block = max(1, min(draws, _BLOCK // max(queries, 1)))
+    times = numpy.empty((block, queries))
     for first in range(0, draws, block):
         count = min(block, draws - first)
-        chosen = generator.integers(queries, size=(count, queries), dtype=numpy.int32)
-        times = numpy.stack([numpy.bincount(row, minlength=queries) for row in chosen]).astype(float)
-        sums[first : first + count, used] = times @ per_query[:, used]
+        for row in range(count):
+            times[row] = numpy.bincount(generator.integers(queries, size=queries, dtype=numpy.int32), minlength=queries)
+        sums[first : first + count, used] = times[:count] @ counted
     return sums
 
 

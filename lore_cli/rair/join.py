@@ -6,7 +6,7 @@ Both sides are streamed. In the order of the benchmark (as `lore-rair run` write
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,34 +20,30 @@ Refuse = Callable[[BadInput, Verdict], None]
 CARD = "card.json"
 
 
-def graded(sources: Iterable[str]) -> Iterator[Pair]:
-    """The pairs of gold files. Raises `BadInput` for one without a grade, and for an id that two files have."""
-    seen: set[str] = set()
-    for source in sources:
-        for pair in stream.read(Pair, (source,)):
-            if pair.id in seen:
-                raise BadInput(f"pair '{pair.id}' is in an earlier --gold file too", where=source, field="id", hint="give each pair once: all.jsonl holds what the subset files hold")
-            seen.add(pair.id)
-            if pair.grade is None:
-                raise BadInput(f"pair '{pair.id}' has no grade", where=source, field="grade", hint="gold rows need a human grade: L1, L2, L3 or L4")
-            yield pair
+def graded(sources: Sequence[str]) -> Iterator[Pair]:
+    """The pairs of gold files. Raises `BadInput` for one without a grade, and for an id that is there twice, in one file or in two."""
+    for pair in stream.read(Pair, sources):
+        if pair.grade is None:
+            raise BadInput(f"pair '{pair.id}' has no grade", where=" ".join(sources), field="grade", hint="gold rows need a human grade: L1, L2, L3 or L4")
+        yield pair
 
 
 def joined(gold: Iterable[Pair], verdicts: Iterable[Verdict], refuse: Refuse) -> Iterator[tuple[Pair, Verdict | None]]:
-    """Every gold pair with its verdict, None where there is none. `refuse` is called with each verdict that fits no gold pair; it raises, or the verdict is left out."""
+    """Every gold pair with its verdict, None where there is none. `refuse` is called with each verdict that fits no gold pair; it raises, or the verdict is left out.
+
+    Both must be without doubled ids, as `stream.read` gives them.
+    """
     source = iter(gold)
     waiting: dict[str, Pair] = {}
-    answered: set[str] = set()
     for verdict in verdicts:
-        pair = waiting.pop(verdict.id, None)
+        pair = waiting.pop(verdict.id, None) if waiting else None
         while pair is None and (candidate := next(source, None)) is not None:
             if candidate.id == verdict.id:
                 pair = candidate
             else:
                 waiting[candidate.id] = candidate
-        problem = _problem(pair, verdict, verdict.id in answered)
+        problem = _problem(pair, verdict)
         if problem is None and pair is not None:
-            answered.add(verdict.id)
             yield pair, verdict
             continue
         refuse(problem or BadInput("no such pair"), verdict)
@@ -57,10 +53,8 @@ def joined(gold: Iterable[Pair], verdicts: Iterable[Verdict], refuse: Refuse) ->
         yield pair, None
 
 
-def _problem(pair: Pair | None, verdict: Verdict, repeated: bool) -> BadInput | None:
+def _problem(pair: Pair | None, verdict: Verdict) -> BadInput | None:
     name = f"verdict '{verdict.id}'"
-    if repeated:
-        return BadInput(f"{name} is given twice", field="id", hint="score one run at a time")
     if pair is None:
         return BadInput(f"{name} is for no pair of --gold", field="id", hint="score a run against the pairs that it judged")
     if (verdict.query, verdict.item_id) != (pair.query, pair.item.id):

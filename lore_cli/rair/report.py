@@ -47,7 +47,7 @@ def collect(rows: Iterable[tuple[Pair, Verdict | None]], tally: Tally, failures:
         if verdict is None and first_missing is None:
             first_missing = pair.id
     if first_missing is not None and not partial:
-        found = f"{sum(tally.missing)} of {len(tally.cell)} gold pairs have no verdict (the first: '{first_missing}')"
+        found = f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict (the first: '{first_missing}')"
         raise BadInput(found, field="id", hint="finish the run (lore-rair run --resume), or pass --partial to count them as unjudged")
     if not tally.cell:
         raise BadInput("no gold pairs", where="--gold", hint="an empty benchmark cannot be scored")
@@ -65,9 +65,9 @@ def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], setting
         "judges": sorted(tally.judges),
         "rulebook": {"name": rulebook.name, "version": rulebook.version, "hash": rulebook.hash},
         "gold": gold,
-        "unjudged": {"errors": sum(tally.errors.values()), "missing": sum(tally.missing)},
+        "unjudged": {"errors": sum(tally.errors.values()), "unparseable": tally.unparseable, "missing": tally.missing},
         "errors": [{"error": text, "count": count} for text, count in sorted(tally.errors.items(), key=lambda entry: (-entry[1], entry[0]))[:10]],
-        "samples": {"k": tally.k, "rows": sum(count > 0 for count in tally.draws)} if tally.k else None,
+        "samples": {"k": tally.k, "rows": len(tally.draws.rows)} if tally.k else None,
         "interval": {"method": "BCa bootstrap over queries", "level": LEVEL, "draws": settings.draws, "seed": settings.seed},
         "calibration": tally.calibration.document(),
         "slices": [slice_entry(tally, matrix, key, chosen, settings) for key, chosen in rows.items()],

@@ -1,6 +1,6 @@
 """Rows of a scored run in columns, and their sums per query for any slice.
 
-A row takes about 80 bytes, so a million verdicts need well under a gigabyte; items and reasonings are read and let go.
+A row takes about 20 bytes, and 12 more for everything that it has beside a grade (matches, samples), so a million verdicts need well under a gigabyte; items and reasonings are read and let go.
 """
 
 from __future__ import annotations
@@ -28,6 +28,26 @@ if TYPE_CHECKING:
 Slice = tuple[tuple[str, str], ...]  # (field, value) pairs; empty for all rows
 _GIVEN = len(GRADES) ** 2
 _CELL = {(gold, given): i * len(GRADES) + j for i, gold in enumerate(GRADES) for j, given in enumerate(GRADES)} | {(gold, None): _GIVEN + i for i, gold in enumerate(GRADES)}
+_OWN_PARTS = ("reasoned", "adhering", "found", "found_valid", "majority")
+
+
+class Sparse:
+    """A column that most rows do not have: the rows that do, and their values; the others are 0."""
+
+    def __init__(self) -> None:
+        self.rows, self.values = array("i"), array("d")
+
+    def set(self, row: int, value: float) -> None:
+        self.rows.append(row)
+        self.values.append(value)
+
+    def dense(self, rows: int) -> Array:
+        """The column, [rows]."""
+        import numpy
+
+        column = numpy.zeros(rows)
+        column[numpy.frombuffer(self.rows, dtype=numpy.int32)] = numpy.frombuffer(self.values, dtype=float)
+        return column
 
 
 @dataclass
@@ -38,43 +58,49 @@ class Tally:
     by: Sequence[str] = ("subset", "criteria")
     cell: array[int] = field(default_factory=lambda: array("b"))
     query: array[int] = field(default_factory=lambda: array("i"))
-    parts: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in ("reasoned", "adhering", "found", "found_valid", "majority")})
-    draws: array[int] = field(default_factory=lambda: array("h"))
-    right: array[int] = field(default_factory=lambda: array("h"))
+    parts: dict[str, Sparse] = field(default_factory=lambda: {name: Sparse() for name in _OWN_PARTS})
+    draws: Sparse = field(default_factory=Sparse)
+    right: Sparse = field(default_factory=Sparse)
     latency: array[float] = field(default_factory=lambda: array("d"))  # ms; NaN where the verdict does not tell
     calibration: Calibration = field(default_factory=Calibration)
     slices: dict[Slice, array[int]] = field(default_factory=dict)
     queries: dict[str, int] = field(default_factory=dict)
     judges: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    missing: array[int] = field(default_factory=lambda: array("b"))
+    missing: int = 0
     _adheres: dict[Any, bool] = field(default_factory=dict)
 
     def add(self, pair: Pair, verdict: Verdict | None) -> None:
         """Count one gold pair and its verdict (None: it was not judged)."""
-        gold, number = pair.grade, len(self.cell)
+        number = len(self.cell)
         given = verdict.grade if verdict else None
-        self.cell.append(_CELL[gold, given])  # type: ignore[index]
+        self.cell.append(_CELL[pair.grade, given])  # type: ignore[index]
         self.query.append(self.queries.setdefault(fold(pair.query), len(self.queries)))
-        self.missing.append(verdict is None)
-        matches = verdict.matches if verdict and verdict.grade else None
-        valid = [evidence_holds(match, pair.item, self.rulebook) for match in matches or () if match.found]
-        self.parts["reasoned"].append(bool(matches))
-        self.parts["adhering"].append(bool(matches) and self.adheres(verdict))
-        self.parts["found"].append(len(valid))
-        self.parts["found_valid"].append(sum(valid))
-        samples = (verdict.samples if verdict else None) or ()
-        self.draws.append(len(samples))
-        self.right.append(samples.count(gold))
-        self.parts["majority"].append(majority_share(samples, gold or ""))
-        self.latency.append(verdict.latency_ms if verdict and verdict.grade and verdict.latency_ms is not None else math.nan)
-        self.calibration.add(pair, verdict)
+        self.latency.append(verdict.latency_ms if verdict and given and verdict.latency_ms is not None else math.nan)
         for key in self._slices_of(pair, verdict):
             self.slices.setdefault(key, array("i")).append(number)
-        if verdict:
-            self.judges[verdict.judge] += 1
-            if verdict.error:
-                self.errors[verdict.error.split("\n", 1)[0][:200]] += 1
+        if verdict is None:
+            self.missing += 1
+            return
+        self.judges[verdict.judge] += 1
+        if verdict.error:
+            self.errors[verdict.error.split("\n", 1)[0][:200]] += 1
+        if verdict.matches and given:
+            self._add_reasoning(number, pair, verdict)
+        if verdict.samples:
+            self._add_samples(number, pair, verdict.samples)
+        if verdict.scores and given:
+            self.calibration.add(pair, verdict)
+
+    def _add_reasoning(self, number: int, pair: Pair, verdict: Verdict) -> None:
+        valid = [evidence_holds(match, pair.item, self.rulebook) for match in verdict.matches or () if match.found]
+        for name, value in (("reasoned", 1), ("adhering", self.adheres(verdict)), ("found", len(valid)), ("found_valid", sum(valid))):
+            self.parts[name].set(number, value)
+
+    def _add_samples(self, number: int, pair: Pair, samples: tuple[str | None, ...]) -> None:
+        self.draws.set(number, len(samples))
+        self.right.set(number, samples.count(pair.grade))
+        self.parts["majority"].set(number, majority_share(samples, pair.grade or ""))
 
     def adheres(self, verdict: Verdict | None) -> bool:
         """Whether the verdict's grade and rules follow from its matches; kept per distinct reasoning, of which there are few."""
@@ -97,19 +123,27 @@ class Tally:
             yield (("tier", verdict.tier),)
 
     @property
+    def unparseable(self) -> int:
+        """Verdicts whose error is that the reply could not be read (`unparseable: …`, as language judges write it)."""
+        return sum(count for error, count in self.errors.items() if error.startswith("unparseable"))
+
+    @property
     def k(self) -> int:
         """Draws that every sampled row has: the k of pass@k; 0 when nothing was sampled."""
-        return min((count for count in self.draws if count), default=0)
+        return int(min(self.draws.values, default=0))
 
     def matrix(self) -> Array:
         """The rows, [rows, columns] without the confusion cells: what `per_query` sums."""
         import numpy
 
-        draws, right = numpy.frombuffer(self.draws, dtype=numpy.int16), numpy.frombuffer(self.right, dtype=numpy.int16)
-        pairs, which = numpy.unique(numpy.stack([draws, right]), axis=1, return_inverse=True)
-        any_right = numpy.array([chance_of_any(int(n), int(c), self.k) if n else 0.0 for n, c in pairs.T])
-        columns = {name: numpy.frombuffer(values, dtype=float) for name, values in self.parts.items()}
-        columns |= {"sampled": (draws > 0).astype(float), "pass_1": right / numpy.maximum(draws, 1), "pass_k": any_right[which.reshape(-1)]}
+        rows = len(self.cell)
+        draws, right = numpy.frombuffer(self.draws.values), numpy.frombuffer(self.right.values)
+        counts, which = numpy.unique(numpy.stack([draws, right]), axis=1, return_inverse=True)
+        any_right = numpy.array([chance_of_any(int(n), int(c), self.k) for n, c in counts.T])
+        columns = {name: part.dense(rows) for name, part in self.parts.items()}
+        for name, values in (("sampled", 1.0), ("pass_1", right / draws), ("pass_k", any_right[which.reshape(-1)])):
+            columns[name] = numpy.zeros(rows)
+            columns[name][numpy.frombuffer(self.draws.rows, dtype=numpy.int32)] = values
         return numpy.stack([columns[name] for name in COLUMNS[_GIVEN + len(GRADES) :]], axis=1)
 
     def latency_ms(self, rows: Array | None = None) -> dict[str, float] | None:

@@ -27,7 +27,7 @@ def show_report(document: dict[str, Any], file: TextIO) -> None:
     show_table(", ".join(document["judges"]) or "no judge", columns, rows, file)
     unjudged = document["unjudged"]
     if unjudged["errors"] or unjudged["missing"]:
-        print(f"not judged: {unjudged['errors']} errors, {unjudged['missing']} without a verdict; the metrics are over judged pairs, coverage tells how many those are", file=file)
+        print(f"not judged: {unjudged['errors']} errors ({unjudged['unparseable']} unparseable), {unjudged['missing']} without a verdict; the metrics are over judged pairs, coverage tells how many those are", file=file)
         for entry in document["errors"][:3]:
             print(f"  {entry['count']} × {entry['error']}", file=file)
     interval = document["interval"]

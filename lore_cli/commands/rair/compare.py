@@ -47,8 +47,8 @@ def cli(run: Run, a: str, b: str, gold: Gold, json_path: str | None, flips: str 
     flipped: list[dict[str, Any]] = []
     comparing.paired(*(joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides), *tallies, flipped)
     for path, tally in zip((a, b), tallies, strict=True):
-        if sum(tally.missing) and not gold.partial:
-            raise errors.BadInput(f"{sum(tally.missing)} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
+        if tally.missing and not gold.partial:
+            raise errors.BadInput(f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
     document = comparing.comparison(*tallies, gold.draws, run.seed)
     show_comparison(document, stdout())
     if flips:
