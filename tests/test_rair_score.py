@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from commands_run import lore
 from lore_cli.errors import BadInput
+from lore_cli.rair.report import slice_name
 from lore_cli.records import GRADES
 from rair_rows import EXAMPLES, metrics_of, pair, scored, shop, verdict, written
 
@@ -222,3 +223,21 @@ def test_an_edited_benchmark_and_another_rulebook_are_refused(bench, tmp_path):
             assert done.code == 3 and "edited after the benchmark was built" in done.err
     finally:
         gold.write_bytes(kept)
+
+
+def test_a_slice_that_is_worse_than_the_rest_is_named_and_the_others_are_not(tmp_path):
+    pairs, right = shop(360, 5, 0.7)
+    verdicts = [row | {"grade": "L1" if one["grade"] > "L2" else "L4"} if one["subset"] == "hard" else row for one, row in zip(pairs, right, strict=True)]
+    gold, given = written(tmp_path / "gold.jsonl", pairs), written(tmp_path / "v.jsonl", verdicts)
+    report = tmp_path / "r.json"
+    done = lore("lore-rair", "score", given, "--gold", gold, "--draws", "100", "--json", report)
+    assert done.code == 0, done.err
+    slices = {slice_name(entry["slice"]): entry for entry in json.loads(report.read_text())["slices"]}
+    test = slices["hard"]["against_rest"]["acc2"]
+    rest = [row for row, one in zip(verdicts, pairs, strict=True) if one["subset"] != "hard"]
+    share = sum((row["grade"] > "L2") == (one["grade"] > "L2") for row, one in zip(rest, [one for one in pairs if one["subset"] != "hard"], strict=True)) / len(rest)
+    assert test["difference"] == pytest.approx(0 - share) and test["p"] <= test["p_holm"] < 0.001
+    assert "against_rest" not in slices["all"] and "against the other rows, p corrected for 3 slices (Holm): " in done.out.decode() and "hard: Acc@2 -.8" in done.out.decode()
+    assert slices["all"]["detectable"]["acc2"] == pytest.approx(2.8016 * 2**0.5 * (slices["all"]["metrics"]["acc2"]["hi"] - slices["all"]["metrics"]["acc2"]["lo"]) / 3.92, rel=0.2)
+    analytic, drawn = slices["all"]["analytic"]["macro_f1"], slices["all"]["metrics"]["macro_f1"]
+    assert analytic["value"] == pytest.approx(drawn["value"], abs=1e-6) and analytic["lo"] == pytest.approx(drawn["lo"], abs=0.03)

@@ -13,14 +13,17 @@ from typing import Any
 
 from lore_cli import stream
 from lore_cli.errors import BadInput
+from lore_cli.rair import asymptotic
 from lore_cli.rair.failures import Failures, described
-from lore_cli.rair.intervals import LEVEL, bounds
+from lore_cli.rair.intervals import LEVEL, bounds, leave_one_out
 from lore_cli.rair.metrics import METRICS, NOT_SHARES, Sums, every_metric
 from lore_cli.rair.tally import Slice, Tally
 from lore_cli.records import GRADES, Pair, Verdict
 
 VERSION = 1
 SUBSETS = ("general", "hard", "visual")
+TESTED = ("acc2", "macro_f1")
+"""Metrics by which slices are tested against the other rows, and the size of a detectable difference is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], setting
 
     matrix = tally.matrix()
     rows = {(): None} | {key: numpy.frombuffer(tally.slices[key], dtype=numpy.int32) for key in sorted(tally.slices, key=slice_order)}
+    entries = [slice_entry(tally, matrix, key, chosen, settings) for key, chosen in rows.items()]
+    against_the_rest(entries, tally, matrix, list(rows.values()))
     rulebook = tally.rulebook
     return {
         "report": VERSION,
@@ -70,7 +75,7 @@ def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], setting
         "samples": {"k": tally.k, "rows": len(tally.draws.rows)} if tally.k else None,
         "interval": {"method": "BCa bootstrap over queries", "level": LEVEL, "draws": settings.draws, "seed": settings.seed},
         "calibration": tally.calibration.document(),
-        "slices": [slice_entry(tally, matrix, key, chosen, settings) for key, chosen in rows.items()],
+        "slices": entries,
         "failures": [described(pair, verdict, rulebook, settings.images, settings.beside) for pair, verdict in failures.chosen()],
     }
 
@@ -88,7 +93,42 @@ def slice_entry(tally: Tally, matrix: Any, key: Slice, rows: Any, settings: Sett
         "confusion": sums.confusion.astype(int).tolist(),
         "latency_ms": tally.latency_ms(rows),
         "metrics": measured(per_query, every_metric, settings),
+        "analytic": {"macro_f1": {name: plain(number, 6) for name, number in zip(("value", "lo", "hi"), asymptotic.macro_f1_interval(per_query), strict=True)}},
+        "detectable": detectable(per_query),
     }
+
+
+def detectable(per_query: Any) -> dict[str, float | None]:
+    """{metric: the smallest true difference that another run of so many queries would show}, as if its errors were independent of this one's: for paired runs it is less."""
+    import numpy
+
+    errors = asymptotic.standard_error(tested(leave_one_out(per_query)))
+    return {name: plain(asymptotic.detectable(numpy.sqrt(2) * error), 6) for name, error in zip(TESTED, errors, strict=True)}
+
+
+def against_the_rest(entries: list[dict[str, Any]], tally: Tally, matrix: Any, rows: list[Any]) -> None:
+    """Add to each slice but the first how it differs from all other rows, and p with and without Holm's correction for the number of slices."""
+    import numpy
+
+    if len(entries) < 2:
+        return
+    whole = tally.per_query(matrix, every=True)
+    tests = [asymptotic.against_rest(tally.per_query(matrix, chosen, every=True), whole, tested) for chosen in rows[1:]]
+    gaps, p = (numpy.array(side) for side in zip(*tests, strict=True))
+    corrected = numpy.stack([asymptotic.holm(column) for column in p.T], axis=1)
+    for number, entry in enumerate(entries[1:]):
+        columns = enumerate(TESTED)
+        entry["against_rest"] = {
+            name: {"difference": plain(gaps[number, i], 10), "p": plain(p[number, i], 6), "p_holm": plain(corrected[number, i], 6)} for i, name in columns if not numpy.isnan(gaps[number, i])
+        }
+
+
+def tested(values: Any) -> Any:
+    """The metrics of `TESTED` from sums [..., columns], as [..., tested]."""
+    import numpy
+
+    sums = Sums(numpy.asarray(values, dtype=float))
+    return numpy.stack([METRICS[name](sums) for name in TESTED], axis=-1)
 
 
 def measured(per_query: Any, statistic: Callable[[Any], Any], settings: Settings) -> dict[str, dict[str, float | None]]:

@@ -155,8 +155,11 @@ class Tally:
         known = values[~numpy.isnan(values)]
         return {"mean": round(math.fsum(known) / len(known), 4), "median": round(float(numpy.median(known)), 4), "rows": len(known)} if len(known) else None
 
-    def per_query(self, matrix: Array, rows: Array | None = None) -> Array:
-        """Sums of the columns for each query, [queries, columns], queries in alphabetical order so that the order of the rows does not matter."""
+    def per_query(self, matrix: Array, rows: Array | None = None, every: bool = False) -> Array:
+        """Sums of the columns for each query of some rows (None: all), [queries, columns], queries in alphabetical order so that the order of the rows does not matter.
+
+        every: queries that have none of the rows, too, with zeros.
+        """
         import numpy
 
         names = list(self.queries)
@@ -165,7 +168,7 @@ class Tally:
         cell, query = numpy.frombuffer(self.cell, dtype=numpy.int8).astype(numpy.int64), rank[numpy.frombuffer(self.query, dtype=numpy.int32)]
         if rows is not None:
             cell, query, matrix = cell[rows], query[rows], matrix[rows]
-        present, which = numpy.unique(query, return_inverse=True)
+        present, which = (numpy.arange(len(names)), query) if every else numpy.unique(query, return_inverse=True)
         cells = _GIVEN + len(GRADES)
         counts = numpy.bincount(which * cells + cell, minlength=len(present) * cells).reshape(len(present), cells)
         parts = [numpy.bincount(which, weights=matrix[:, index], minlength=len(present)) for index in range(matrix.shape[1])]

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from lore_cli.rair.board import Board
 from lore_cli.rair.figures import HEADLINE, cell, headline, short, title
+from lore_cli.rair.notes import notes
 from lore_cli.rair.report import slice_name
 from lore_cli.rair.sections import Section
 
@@ -32,6 +33,7 @@ def show_report(document: dict[str, Any], file: TextIO) -> None:
             print(f"  {entry['count']} × {entry['error']}", file=file)
     interval = document["interval"]
     print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}, {interval['draws']} draws", file=file)
+    _show_notes(notes(document), file)
 
 
 def show_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, left: int = 1, pipe_width: int = _PIPE_WIDTH) -> None:

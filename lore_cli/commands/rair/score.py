@@ -23,22 +23,32 @@ from lore_cli.records import Verdict
 @click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON; - is standard output instead of the table.")
 @click.option("--html", "html_path", metavar="FILE", help="Write the report as one self-contained page.")
 @click.option("--failures", type=click.IntRange(min=0), default=12, help="Wrong verdicts to describe in the report.")
+@click.option("--ranking", metavar="FILE", help="Also measure a ranking: rows of query, item_id and rank (1 is the top) or score.")
+@click.option("--depth", type=click.IntRange(min=1), default=10, help="Places of the ranking that count: the k of nDCG@k.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
-def cli(inputs: Inputs, run: Run, gold: Gold, json_path: str | None, html_path: str | None, failures: int, force: bool) -> int:
+def cli(
+    inputs: Inputs, run: Run, gold: Gold, json_path: str | None, html_path: str | None, failures: int, ranking: str | None, depth: int, force: bool
+) -> int:  # fmt: skip
     """Score verdicts: Acc@2, Macro-F1 and more, per subset, criterion and tier, with 95 % intervals.
 
     An error is never a grade: metrics are over judged pairs, coverage stands beside them, and the variants ending in _all count an unjudged pair
-    as not right. Intervals: BCa bootstrap over queries. Memory: about 80 bytes a verdict, whatever it holds.
+    as not right. Intervals: BCa bootstrap over queries, beside them the delta method's for Macro-F1. Slices are tested against the other rows, with
+    Holm's correction for their number. Memory: some 100 bytes a verdict, whatever it holds; with --ranking the gold pairs' items, too.
 
     \b
     Example:
       $ lore-rair run examples/pairs.jsonl --judge rulebook: --quiet | lore-rair score - --gold examples/pairs.jsonl
+      $ lore-rair run examples/pairs.jsonl --judge rulebook: -o /tmp/verdicts.jsonl --force
+      $ echo '{"query": "lipstick 4 pack for bridal", "item_id": "i02861", "rank": 1}' > /tmp/ranking.jsonl
+      $ lore-rair score /tmp/verdicts.jsonl --gold examples/pairs.jsonl --ranking /tmp/ranking.jsonl --json /tmp/report.json --force
     """
-    errors.require("scipy", "report")
+    for package in ("scipy", *(["ir_measures"] if ranking else [])):
+        errors.require(package, "report")
     from lore_cli.rair import report as reporting
     from lore_cli.rair.failures import Failures
     from lore_cli.rair.join import joined
     from lore_cli.rair.page import score_page
+    from lore_cli.rair.ranking import Ranked, gains, ranked, ranking_document
     from lore_cli.rair.tally import Tally
     from lore_cli.rair.terminal import show_report, stdout
 
@@ -51,6 +61,8 @@ def cli(inputs: Inputs, run: Run, gold: Gold, json_path: str | None, html_path: 
     tally, wrong = Tally(book, gold.fields), Failures(failures)
     reporting.collect(joined(gold.pairs(), run.log.track(inputs.read(Verdict), "verdicts"), refusing(inputs)), tally, wrong, gold.partial)
     document = reporting.report(tally, wrong, gold.named(), settings)
+    if ranking:
+        document["ranking"] = ranking_document(gains(gold.pairs()), ranked(stream.read(Ranked, (ranking,))), depth, gold.draws, run.seed)
     if json_path == "-":
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     else:
@@ -61,5 +73,5 @@ def cli(inputs: Inputs, run: Run, gold: Gold, json_path: str | None, html_path: 
         stream.write_text_atomic(html_path, score_page(document, beside))
     counts = {"pairs": len(tally.cell), "queries": len(tally.queries), **document["unjudged"], "bad_rows": inputs.rejects.count}
     for path in (json_path, html_path):
-        write_manifest(path, command=run.name, inputs=[s for s in inputs.sources if s != "-"] + gold.files(), settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
+        write_manifest(path, command=run.name, inputs=[s for s in (*inputs.sources, *filter(None, [ranking])) if s != "-"] + gold.files(), settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE

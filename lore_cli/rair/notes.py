@@ -1,0 +1,47 @@
+"""What a report says in sentences below its tables, on the terminal and on pages alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lore_cli.rair.figures import measured, short, title
+from lore_cli.rair.report import slice_name
+
+LEVEL = 0.05
+
+
+def notes(document: Mapping[str, Any]) -> list[str]:
+    """How far the numbers of a report carry: slices that differ, the smallest difference that shows, the analytic interval, calibration, rankings."""
+    whole = document["slices"][0]
+    found = [*_differing(document), *_detectable(whole), *_analytic(whole)]
+    if calibration := document.get("calibration"):
+        found.append(f"calibration: expected error {short(calibration['ece'], 3)}, Brier score {short(calibration['brier'], 3)} over {calibration['rows']:,} verdicts with probabilities")
+    if ranking := document.get("ranking"):
+        values = ", ".join(f"{_ranking_title(name)} {measured(measure)}" for name, measure in ranking["metrics"].items())
+        found.append(f"ranking: {values}; {ranking['queries']:,} queries, {ranking['not_ranked']:,} graded ones are not ranked, {ranking['not_graded']:,} ranked ones not graded")
+    return found
+
+
+def _ranking_title(name: str) -> str:
+    measure, _, depth = name.partition("@")
+    return f"{ {'ndcg': 'nDCG', 'p': 'P', 'judged': 'Judged'}[measure] }@{depth}"
+
+
+def _differing(document: Mapping[str, Any]) -> list[str]:
+    tests = [(entry["slice"], name, test) for entry in document["slices"] for name, test in entry.get("against_rest", {}).items() if test["p_holm"] is not None]
+    if not tests:
+        return []
+    apart = [f"{slice_name(key)}: {title(name)} {short(test['difference'], 3, True)} (p {short(test['p_holm'], 4)})" for key, name, test in tests if test["p_holm"] < LEVEL]
+    slices = len({tuple(key.items()) for key, _, _ in tests})
+    return [f"against the other rows, p corrected for {slices} slices (Holm): {'; '.join(apart) or 'no slice differs at 5 %'}"]
+
+
+def _detectable(whole: Mapping[str, Any]) -> list[str]:
+    sizes = [f"{title(name)} {short(size, 3)}" for name, size in (whole.get("detectable") or {}).items() if size]
+    return [f"smallest difference to another run that would show (5 %, power 80 %): {', '.join(sizes)}; less when compared pair by pair"] if sizes else []
+
+
+def _analytic(whole: Mapping[str, Any]) -> list[str]:
+    analytic = (whole.get("analytic") or {}).get("macro_f1")
+    return [f"Macro-F1 by the delta method, as a check of the draws: {measured(analytic, 3)}"] if analytic and analytic["lo"] is not None else []
