@@ -24,6 +24,7 @@ from lore_cli.commands.spend import SPENDING_OPTIONS, spending_of
 from lore_cli.commands.spread import RAY_OPTIONS, cluster_of
 from lore_cli.commands.verbs import SETTINGS, Verbs  # noqa: F401  every command starts by them
 from lore_cli.judges import Judge, JudgeSettings, clustered, open_judge
+from lore_cli.judges.modality import PartialView
 from lore_cli.ledger import Ledger, Outcome
 from lore_cli.manifest import write_manifest
 from lore_cli.progress import Log
@@ -38,13 +39,14 @@ _NOT_SETTINGS = ("config", "help", "version")
 
 @dataclass(frozen=True)
 class Judging:
-    """Which judge, under which rulebook; `open()` gives the judge. others: further ones, where a command takes several."""
+    """Which judge, under which rulebook; `open()` gives the judge. others: further ones, where a command takes several. modality: what it is shown of items."""
 
     uri: str
     rulebook_path: str | None
     options: dict[str, Any] = field(default_factory=dict)
     cluster: Cluster | None = None
     others: tuple[str, ...] = ()
+    modality: str = "both"
 
     @functools.cached_property
     def settings(self) -> JudgeSettings:
@@ -58,7 +60,8 @@ class Judging:
         return self.options.get("spending")
 
     def open(self) -> Judge:
-        return open_judge(self.uri, self.settings) if self.cluster is None else clustered.open(self.uri, self.settings, self.cluster)
+        judge = open_judge(self.uri, self.settings) if self.cluster is None else clustered.open(self.uri, self.settings, self.cluster)
+        return judge if self.modality == "both" else PartialView(judge, self.modality)
 
 
 @dataclass(frozen=True)
