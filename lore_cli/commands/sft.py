@@ -39,6 +39,7 @@ _TEMPLATES = ("short", "judge", "naive")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates, going round the traces as often as needed.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds; the rate falls with the clock.")
 @click.option("--batch-tokens", type=click.IntRange(min=16), default=2048, help="Tokens in one batch, padding included.")
+@click.option("--packing", is_flag=True, help="Put rows end to end instead of padding them; each still attends to itself alone.")
 @click.option("--max-length", type=click.IntRange(min=8), default=1024, help="Longest row in tokens; longer ones are refused, never cut.")
 def cli(
     inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, training: Training, model: str | None, from_scratch: str | None, **options: Any

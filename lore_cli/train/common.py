@@ -85,13 +85,15 @@ def pad(rows: Sequence[Row], padding: int) -> dict[str, torch.Tensor]:
 
 
 def completion_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy of the tokens that have a label, over a batch from `pad`. Of a plain Qwen3 the vocabulary projection is computed at these positions only."""
+    """Mean cross-entropy of the tokens that have a label, over a batch from `pad` or `pack`. Of a plain Qwen3 the vocabulary projection is computed at these positions only."""
     labels = inputs["labels"][:, 1:]
+    read = {name: values for name, values in inputs.items() if name != "labels"}
     if not isinstance(model, transformers.Qwen3ForCausalLM):  # other architectures may treat logits in ways of their own; LoRA and parallel wrap: the whole forward
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, :-1]
+        logits = model(**read, use_cache=False).logits[:, :-1]
         return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
     # rows are padded on the right, so the causal mask alone keeps padding out of every real position
-    hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
+    read.pop("attention_mask", None)
+    hidden = model.model(**read, use_cache=False).last_hidden_state[:, :-1]
     asked = labels != IGNORED
     return functional.cross_entropy(model.lm_head(hidden[asked]).float(), labels[asked])
 

@@ -30,6 +30,7 @@ from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.evaluation import TOLD, Evaluated, Evaluation, HeldOut, told
 from lore_cli.train.optimizer import muon_adamw
+from lore_cli.train.packing import pack, packed_batches, require_separation
 from lore_cli.train.quiet import hush
 
 _TOKENIZER_ROWS = 8_000
@@ -37,7 +38,7 @@ _TOKENIZER_ROWS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. base: model directory or hub id, or None with `size` for a model from scratch. batch_tokens: padded tokens in one batch.
+    """How to train. base: model directory or hub id, or None with `size` for a model from scratch. batch_tokens: tokens in one batch, padding included.
 
     rate None: 2e-5 for a given model (2e-4 with LoRA); a factor on the optimiser's own rates from scratch.
     """
@@ -51,6 +52,7 @@ class Settings:
     max_steps: int | None = None
     max_seconds: float | None = None
     batch_tokens: int = 2048
+    packing: bool = False
     max_length: int = 1024
     seed: int = 0
 
@@ -71,6 +73,8 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
     long = sum(len(row.ids) > settings.max_length for row in data)
     if long:
         raise BadInput(f"{long} of {len(data)} rows are longer than {settings.max_length} tokens", hint="raise --max-length, or leave these rows out: half a reasoning teaches nothing")
+    if settings.packing:
+        require_separation(model, data)
     batches = _schedule(data, settings)
     steps = settings.max_steps or len(batches)
     clock = Clock(warm_cosine(), steps, settings.max_seconds)
@@ -79,7 +83,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         model=model,
         args=_config(settings, steps, checkpoints.folder),
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
-        data_collator=lambda items: pad([Row(item["input_ids"], item["prompt"]) for item in items], tokenizer.pad_token_id),
+        data_collator=_collator(settings, tokenizer),
         processing_class=tokenizer,
         callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss", *TOLD)), *evaluation, checkpoints],
         optimizers=_optimizer(model, settings),
@@ -139,13 +143,24 @@ def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
 def _schedule(data: Sequence[Row], settings: Settings) -> list[list[int]]:
     """The batches of all epochs in turn, each epoch shuffled anew; as many as steps where steps are given."""
     lengths = [len(row.ids) for row in data]
+    form = packed_batches if settings.packing else token_batches
     batches: list[list[int]] = []
     epoch = 0
     # a run limited by steps or by the clock goes round again when its rows are used up
     while epoch < settings.epochs or (settings.max_steps and len(batches) < settings.max_steps) or (settings.max_seconds and epoch < 20):
-        batches += token_batches(lengths, settings.batch_tokens, settings.seed + epoch)
+        batches += form(lengths, settings.batch_tokens, settings.seed + epoch)
         epoch += 1
     return batches[: settings.max_steps] if settings.max_steps else batches
+
+
+def _collator(settings: Settings, tokenizer: Any) -> Any:
+    """From rows of the dataset to a batch."""
+
+    def collate(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        rows = [Row(item["input_ids"], item["prompt"]) for item in items]
+        return pack(rows) if settings.packing else pad(rows, tokenizer.pad_token_id)
+
+    return collate
 
 
 def _optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:
