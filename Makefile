@@ -123,7 +123,7 @@ $(R)/rl-pairs.jsonl.manifest.json: $(R)/traces.jsonl $(R)/cot-sft.manifest.json 
 	$(ONE_CORE) $(LORE)rl select $< --judge hf:$(R)/cot-sft $(RULES) $(RL_SELECT) -o $(R)/rl-pairs.jsonl $(COMMON) $(PARTLY)
 
 $(R)/rl.manifest.json: $(R)/rl-pairs.jsonl $(R)/traces.jsonl | $(R)/reports/label-only.json $(R)/reports/cot-sft.json
-	$(LORE)rl train $< --model $(R)/cot-sft --traces $(R)/traces.jsonl $(RULES) $(RL) -o $(R)/rl $(COMMON)
+	$(LORE)rl train $< --model $(R)/cot-sft --traces $(R)/traces.jsonl $(RULES) $(KNOW) $(RL) -o $(R)/rl $(COMMON)
 
 # ---------------------------------------------------------------- stage 3: distillation and tiers
 $(R)/soft.jsonl.manifest.json: $(R)/train.jsonl $(R)/rl.manifest.json

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from commands_run import ROOT, lore
+from lore_cli.path.demanded import demanded
 from lore_cli.path.knowledge import EMPTY, Entry, Glossary
 from lore_cli.path.needs import construct
 from lore_cli.path.understanding import understand
@@ -90,7 +91,7 @@ def test_the_experts_own_needs_pass_every_check():
     for line in PAIRS.read_bytes().splitlines():
         query = json.loads(line)["query"]
         needs = construct(query, RULEBOOK)
-        assert checks.subject_first(needs) is None and checks.demanded(needs, query, (), RULEBOOK, EMPTY) is None, query
+        assert checks.subject_first(needs) is None and demanded(needs, query, (), RULEBOOK, EMPTY) is None, query
 
 
 def test_a_query_is_understood_as_a_whole():

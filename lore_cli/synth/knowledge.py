@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lore_cli.answer import LIMITS, clean_value, need_text, one_line, shown
+from lore_cli.path.demanded import demanded
 from lore_cli.path.knowledge import Entry, Glossary, vocabulary
 from lore_cli.path.needs import construct, mended
 from lore_cli.path.taxonomy import lineage
@@ -77,7 +78,7 @@ class TaughtKnowledge:
 
     def _read(self, query: str, reply: str) -> tuple[Need, ...]:
         needs = read_needs(reply, self.rulebook)
-        problem = checks.subject_first(needs) or checks.demanded(needs, query, entries_in(query, self.glossary), self.rulebook, self.glossary)
+        problem = checks.subject_first(needs) or demanded(needs, query, entries_in(query, self.glossary), self.rulebook, self.glossary)
         if problem:
             raise Unusable(problem)
         return needs

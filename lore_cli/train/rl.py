@@ -2,7 +2,7 @@
 
 The paper (§ stage 2) aligns by RL so that pass@1 moves toward pass@8; the settings follow its sister work where known (group-relative
 advantages, temperature near 1, clip 0.2, KL 0.02 to the SFT model, rate 1e-6). Ours:
-1. rewards: human grade, format and rule adherence (train/rewards.py);
+1. rewards (train/rewards.py);
 2. prompts come from `lore-rl select`, whose band leaves out pairs that are always or never right: their groups have no gradient;
 3. a model of a few million parameters needs a rate some hundred times higher than a large one to move at all;
 4. an SFT loss on verified traces may stand beside GRPO's (AFRL adds one against forgetting long-tail rules);
@@ -24,6 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from lore_cli.answer import Layout
 from lore_cli.errors import BadInput
+from lore_cli.path.knowledge import EMPTY, Glossary
 from lore_cli.progress import Log
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair, Trace
@@ -66,8 +67,8 @@ def default_rate(model: Any) -> float:
 
 
 def train(
-    pairs: Sequence[Pair], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path, log: Log,
-    traces: Sequence[Trace] = (),
+    pairs: Sequence[Pair | Trace], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path, log: Log,
+    traces: Sequence[Trace] = (), glossary: Glossary = EMPTY,
 ) -> dict[str, float]:
     """Train from the model in `base`, write the aligned model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
@@ -83,13 +84,13 @@ def train(
     if len(graded) < settings.prompts_per_step:
         log.say(f"{len(graded)} graded pairs, so {len(graded)} prompts per step instead of {settings.prompts_per_step}")
         settings = replace(settings, prompts_per_step=len(graded))
-    rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "human": pair.grade} for pair in graded])
+    rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "place": place} for place, pair in enumerate(graded)])
     clock = Clock(lambda done: 1 - 0.9 * done, settings.max_steps, settings.max_seconds)
     trainer = _Trainer(
         taught=_taught(traces, tokenizer, settings) if traces else None,
         sft_weight=settings.sft_weight,
         model=model,
-        reward_funcs=_reward(rulebook, layout, weights),
+        reward_funcs=_reward(graded, rulebook, layout, weights, glossary),
         args=_config(settings, rate, folder),
         train_dataset=rows,
         processing_class=tokenizer,
@@ -139,11 +140,11 @@ def _taught(traces: Sequence[Trace], tokenizer: Any, settings: Settings) -> Iter
     return (pad([data[row] for row in batch], tokenizer.pad_token_id) for batches in rounds for batch in batches)
 
 
-def _reward(rulebook: Rulebook, layout: Layout, weights: Mapping[str, float]) -> Any:
-    """TRL's reward function: one number per completion; each part is logged as `reward/PART`."""
+def _reward(pairs: Sequence[Pair | Trace], rulebook: Rulebook, layout: Layout, weights: Mapping[str, float], glossary: Glossary) -> Any:
+    """TRL's reward function: one number per completion, whose pair is at its `place`; each part is logged as `reward/PART`."""
 
-    def verifiable(prompts: list[str], completions: list[str], human: list[str], log_metric: Any = None, **_: Any) -> list[float]:
-        parts = [rewards.reward_parts(text, grade, rulebook, layout) for text, grade in zip(completions, human, strict=True)]  # type: ignore[arg-type]
+    def verifiable(prompts: list[str], completions: list[str], place: list[int], log_metric: Any = None, **_: Any) -> list[float]:
+        parts = [rewards.reward_parts(text, pairs[at], rulebook, layout, glossary) for text, at in zip(completions, place, strict=True)]
         if log_metric is not None:
             for name in rewards.WEIGHTS:
                 log_metric(f"reward/{name}", sum(part[name] for part in parts) / len(parts))

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli.commands.common import Inputs, Output, Run, input_options, map_to_output, output_options, resume_options, rulebook_option, run_options
+from lore_cli.commands.rl.rewarding import Rewarding, reward_options
 from lore_cli.commands.verbs import SETTINGS
+from lore_cli.errors import UsageError
 from lore_cli.ledger import Outcome
 from lore_cli.records import Trace, row_of
+from lore_cli.requirement import Requirement, read_requirement
 
 if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
@@ -23,23 +26,48 @@ if TYPE_CHECKING:
 @rulebook_option
 @run_options("rl reward")
 @click.option("--layout", type=click.Choice(["answer-last", "answer-first", "label-only", "free"]), default="answer-last", help="Where the grade stands in the completion.")
-@click.option("--weight", multiple=True, metavar="PART=NUMBER", help="Weight of a reward part (grade, ordinal, format, adherence); repeatable.")
-def cli(inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout: Any, weight: tuple[str, ...]) -> int:
+@reward_options
+@click.option("--require", "requirements", metavar="REQUIREMENT", multiple=True, help="Keep only rows with NAME>=NUMBER, where NAME is reward or a part; repeatable.")
+@click.option("--rejected", metavar="FILE", help="Where the other rows go.")
+def cli(
+    inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout: Any, rewarding: Rewarding, requirements: tuple[str, ...], rejected: str | None
+) -> int:  # fmt: skip
     """Score completions: Traces in, the same rows with `reward` and `rewards{part}` out. `grade` is the human's, `completion` the text scored.
+
+    \b
+    grade      1 for the human grade (ordinal: less by a third for each grade away), where the answer is honest: it follows from its own
+               matches, quotes only what the item holds, and writes only needs that the query makes, each once
+    format     1 for an answer in the layout; another text earns nothing in any part
+    adherence  1 when grade and rules are those that its matches imply
+    evidence   share of its lines whose evidence holds
+    path       F1 of its needs against the row's `needs`, or else the expert's
+    length     1, falling to 0 between 600 and 1200 characters
 
     \b
     Example:
       $ lore-rl reward examples/traces.jsonl
+      $ lore-rl reward examples/traces.jsonl --require 'grade>=1' --require 'evidence>=0.5' --quiet > /tmp/good.jsonl
     """
     from lore_cli.train import rewards
 
-    weights = rewards.parse_weights(weight)
+    wanted = [_requirement(text, ("reward", *rewards.WEIGHTS)) for text in requirements]
 
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
         for trace in traces:
-            assert trace.completion is not None and trace.grade is not None  # refused as they were read
-            parts = rewards.reward_parts(trace.completion, trace.grade, rulebook, layout)
-            yield Outcome("done", {**row_of(trace), "reward": rewards.total(parts, weights), "rewards": parts})
+            assert trace.completion is not None  # refused as it was read
+            parts = rewards.reward_parts(trace.completion, trace, rulebook, layout, rewarding.glossary)
+            reward = rewards.total(parts, rewarding.weights)
+            scored = {**row_of(trace), "reward": reward, "rewards": parts}
+            unmet = next((need.text for need in wanted if not need.met({"reward": reward, **parts}[need.name])), None)
+            yield Outcome("done", scored) if unmet is None else Outcome("rejected", {**scored, "reason": f"not {unmet}"})
 
-    identity = {"rulebook": rulebook.hash, "weights": weights, "layout": layout}
-    return map_to_output(Trace, inputs, output, run, identity, work, "completions scored", needs=("grade", "completion"))
+    identity = {"rulebook": rulebook.hash, "layout": layout, "require": list(requirements), **rewarding.identity()}
+    return map_to_output(Trace, inputs, output, run, identity, work, "completions scored", rejected, needs=("grade", "completion"))
+
+
+def _requirement(text: str, names: tuple[str, ...]) -> Requirement:
+    hint = f"for example 'reward>=0.8'; names are {', '.join(names)}"
+    wanted = read_requirement(text, hint)
+    if wanted.name not in names:
+        raise UsageError(f"--require {text}: there is no reward part '{wanted.name}'", hint=hint)
+    return wanted

@@ -10,11 +10,12 @@ import click
 
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option, run_options
+from lore_cli.commands.rl.rewarding import Rewarding, reward_options
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
-from lore_cli.records import Pair, Trace
+from lore_cli.records import Trace
 
 if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
 @click.option("--loss", type=click.Choice(["dapo", "grpo", "dr_grpo", "bnpo"]), default="dapo", help="Loss, by TRL's name.")
 @click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
 @click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss.")
-@click.option("--weight", multiple=True, metavar="PART=NUMBER", help="Weight of a reward part (grade, ordinal, format, adherence); repeatable.")
+@reward_options
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
-def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str, weight: tuple[str, ...], traces: str | None, **options: Any) -> int:
-    """GRPO through TRL with verifiable rewards: the human grade, the format, and whether the grade follows from the answer's own matches.
+def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str, rewarding: Rewarding, traces: str | None, **options: Any) -> int:
+    """GRPO through TRL with verifiable rewards, as `lore-rl reward` gives them.
 
-    Reads all pairs and traces into memory. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`.
+    Reads all pairs and traces into memory. Pairs that are traces are held to their own needs. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`.
 
     \b
     Example (fine-tunes a throw-away model first):
@@ -52,12 +53,10 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
     """
     from lore_cli import modelcard
     from lore_cli.answer import layout_of
-    from lore_cli.train import rewards
 
     stream.refuse_existing(output, force, directory=True)
-    weights = rewards.parse_weights(weight)
     card = modelcard.require(model)
-    pairs = list(inputs.read(Pair))
+    pairs = list(inputs.read(Trace))
     if not any(pair.grade for pair in pairs):
         raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
     taught = list(stream.read(Trace, [traces])) if traces else []
@@ -70,10 +69,10 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
         options["max_steps"] = options["max_steps"] or (10_000 if options["max_seconds"] else 200)
         settings = rl.Settings(seed=run.seed, **options)
         base = f"sha256:{directory_hash(Path(model))}"
-        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, weights, settings, folder, run.log, taught)
+        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, rewarding.weights, settings, folder, run.log, taught, rewarding.glossary)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=base, rulebook=rulebook)
-    identity = {"rulebook": rulebook.hash, "weights": weights, "base": base, "prompt": f"{card.prompt}:{card.prompt_hash}", "layout": card.layout}
+    identity = {"rulebook": rulebook.hash, **rewarding.identity(), "base": base, "prompt": f"{card.prompt}:{card.prompt_hash}", "layout": card.layout}
     write_manifest(
         output, command=run.name,
         inputs=[s for s in (*inputs.sources, *filter(None, [traces])) if s != "-"], settings=run.settings, identity=identity,
