@@ -171,6 +171,18 @@ def test_a_reader_follows_a_swap_and_keeps_answering_while_the_old_file_goes(tmp
     assert (reader.info.number, len(reader.store)) == (6, 6)
 
 
+def test_a_reader_keeps_its_generation_when_the_next_one_is_damaged(tmp_path):
+    generation(tmp_path, 1, entries=2)
+    reader = cached.Cache(tmp_path, RULEBOOK)
+    generation(tmp_path, 2, entries=4)
+    (tmp_path / "generations" / "0002" / "verdicts.lmdb").write_bytes(b"not a database" * 1000)
+    reader.follow()
+    assert (reader.info.number, len(reader.store)) == (1, 2) and "lore-tier rollback" in reader.problem
+    generation(tmp_path, 3, entries=5)
+    reader.follow()
+    assert (reader.info.number, reader.problem) == (3, "")
+
+
 def test_the_cache_judge_answers_in_order_and_says_what_is_missing(tmp_path):
     rulebook = load_rulebook()
     plan = make_plan(tmp_path, {"navy sofa": 10})

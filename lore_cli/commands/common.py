@@ -234,8 +234,8 @@ def _log_errors_as_json(context: click.Context, _parameter: click.Parameter, val
 def refuse_secret(uri: str | None) -> None:
     """Raise `UsageError`, without repeating it, for a URI with a user or password in it: it would end in verdicts and manifests."""
     scheme, _, rest = (uri or "").partition("://")
-    if scheme in ("http", "https") and "@" in rest.partition("#")[0].partition("/")[0]:
-        raise errors.UsageError("the judge's URI holds a user or password", hint="give the key by --api-key-file or LORE_API_KEY")
+    if scheme in ("http", "https", "redis", "rediss") and "@" in rest.partition("#")[0].partition("/")[0]:
+        raise errors.UsageError("the URI holds a user or password", hint="give the key by --api-key-file or LORE_API_KEY, the password of a Redis by LORE_REDIS_PASSWORD")
 
 
 def _api_key(path: str | None) -> str | None:

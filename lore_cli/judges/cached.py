@@ -1,4 +1,4 @@
-"""`cache:DIR`: verdicts judged ahead of time, looked up by query and item.
+"""`cache:DIR`: verdicts judged ahead of time, looked up by query and item (`cache:redis://…`: remote.py).
 
     DIR/current -> generations/0007          the generation served; swapped by an atomic rename
     DIR/generations/0007/verdicts.lmdb       128-bit hash of (normalised query, item id) -> Entry
@@ -34,7 +34,7 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"), " ")
 _ITEM_FIELDS = tuple(name for name in Item.__struct_fields__ if name != "id")
 _FREED_BY_PAIR = ("id", "query", "item_id", "judge", "latency_ms", "tier")
 
-Reason = Literal["hit", "absent", "expired", "item changed", "rulebook changed"]
+Reason = Literal["hit", "absent", "expired", "item changed", "rulebook changed", "unreachable"]
 
 
 def normalise(query: str) -> str:
@@ -216,18 +216,34 @@ class Cache:
         """expire_s: oldest age served; by default what the generation says. Raises `Missing` when nothing is published, `BadInput` when it is damaged."""
         self.folder = Path(folder)
         self._rulebook, self._asked_expire_s = rulebook_hash, expire_s
-        self._served = ""
-        if not (self.folder / "current").is_symlink():
-            raise Missing(f"{self.folder}: no published cache generation", hint=f"lore-tier refresh --plan PLAN --pairs FILE --judge URI --cache {self.folder}")
+        self._served = self._refused = self.problem = ""
+        self._check_published()
         self.follow()
 
     def follow(self) -> None:
-        """Serve the generation that is published now."""
-        served = os.readlink(self.folder / "current")
-        if served != self._served:
-            self.info, self.store = open_generation(self.folder / served)
-            self._served = served
-            self.expire_s = self._asked_expire_s if self._asked_expire_s is not None else self.info.expire_s
+        """Serve the generation that is published now. One that is damaged is not: the one before is served on, and `problem` says so."""
+        served = self._current()
+        if served in (self._served, self._refused):
+            return
+        try:
+            self.info, self.store = self._open(served)
+        except (BadInput, Missing) as error:
+            if not self._served:
+                raise
+            self._refused, self.problem = served, str(error)
+            return
+        self._served, self.problem = served, ""
+        self.expire_s = self._asked_expire_s if self._asked_expire_s is not None else self.info.expire_s
+
+    def _check_published(self) -> None:
+        if not (self.folder / "current").is_symlink():
+            raise Missing(f"{self.folder}: no published cache generation", hint=f"lore-tier refresh --plan PLAN --pairs FILE --judge URI --cache {self.folder}")
+
+    def _current(self) -> str:
+        return os.readlink(self.folder / "current")
+
+    def _open(self, served: str) -> tuple[GenerationInfo, Any]:
+        return open_generation(self.folder / served)
 
     def look_up(self, pair: Pair, now: float) -> Found:
         """The entry of a pair, if it is there and still holds."""
@@ -236,6 +252,15 @@ class Cache:
             return Found(None, "absent")
         reason = entry.stale(item_hash(pair.item), self._rulebook, now, self.expire_s)
         return Found(entry if reason == "hit" else None, reason, entry.age_s(now))
+
+
+def open_cache(target: str, rulebook_hash: str, expire_s: float | None = None) -> Cache:
+    """The cache of a folder, or of a Redis (`redis://HOST:PORT/DB#NAME`). Raises as they do."""
+    if "://" not in target:
+        return Cache(target, rulebook_hash, expire_s)
+    from lore_cli.judges.remote import RemoteCache  # it builds on this module
+
+    return RemoteCache(target, rulebook_hash, expire_s)
 
 
 def verdict_of(entry: Entry, pair: Pair, judge: str, **fields: Any) -> Verdict:
@@ -270,5 +295,5 @@ class CachedJudge:
 
 
 def open(target: str, settings: JudgeSettings) -> CachedJudge:
-    """The judge over a cache folder."""
-    return CachedJudge(Cache(target, settings.rulebook.hash), settings.samples, f"cache:{target}")
+    """The judge over a cache folder or a Redis."""
+    return CachedJudge(open_cache(target, settings.rulebook.hash), settings.samples, f"cache:{target}")

@@ -101,7 +101,7 @@ def listed_queries(plan_path: str | Path, listed: QueryList) -> Iterator[tuple[s
 def beside(plan_path: str | Path, uri: str) -> str:
     """A judge URI of a plan with its path made absolute; a hub id (`hf:ORG/NAME`) that is no folder beside the plan stays."""
     scheme, _, target = uri.partition(":")
-    if scheme in ("http", "https", "rulebook") or not target or Path(target).is_absolute():
+    if scheme in ("http", "https", "rulebook") or not target or "://" in target or Path(target).is_absolute():
         return uri
     resolved = Path(os.path.normpath(Path(plan_path).resolve().parent / target))
     if scheme in ("hf", "vllm") and not resolved.exists():

@@ -19,7 +19,7 @@ from pathlib import Path
 from lore_cli.errors import UsageError
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.judges.asking import Asking, Busy, Question, Unwanted, question_of
-from lore_cli.judges.cached import Cache, verdict_of
+from lore_cli.judges.cached import Cache, open_cache, verdict_of
 from lore_cli.judges.plan import Router, Tier, beside, load_plan
 from lore_cli.judges.recent import Recent
 from lore_cli.records import Pair, Verdict, parse, row_of
@@ -262,7 +262,7 @@ def open(
     window = settings.batch_size * _WINDOW_BATCHES
     return TieredJudge(
         router=Router(target, plan),
-        cache=Cache(folder, settings.rulebook.hash, plan.expire_s) if folder else None,
+        cache=open_cache(folder, settings.rulebook.hash, plan.expire_s) if folder else None,
         student=_asking(student, settings, live, window),
         tail=_asking(tail, settings, live, window),
         threshold=plan.threshold,

@@ -176,6 +176,6 @@ def _relative(plan_path: str, uri: str | None) -> str | None:
     """A judge URI as the plan keeps it: a path as typed is relative to the working directory, in the plan to the plan's folder."""
     scheme, _, target = (uri or "").partition(":")
     hub_id = scheme in ("hf", "vllm") and not Path(target).exists()
-    if uri is None or scheme not in _PATH_SCHEMES or Path(target).is_absolute() or hub_id:
+    if uri is None or scheme not in _PATH_SCHEMES or "://" in target or Path(target).is_absolute() or hub_id:
         return uri
     return f"{scheme}:{os.path.relpath(target, Path(plan_path).resolve().parent)}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Judging, Run, judge_options, run_options
-from lore_cli.commands.tier.shared import Duration
+from lore_cli.commands.common import Judging, Run, judge_options, refuse_secret, run_options
+from lore_cli.commands.tier.shared import Duration, publish_served
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair
@@ -32,12 +32,13 @@ _HOW_ASKED = ("language", "prompt", "samples", "temperature", "soft", "max_new_t
 @click.option("--if-changed", is_flag=True, help="End at once when plan, candidates, rulebook and judge are what they were and nothing is due.")
 @click.option("--dry-run", is_flag=True, help="Judge nothing: list on standard output what would be judged, and why.")
 @click.option("--keep", type=click.IntRange(1), default=3, help="Generations kept for rollback.")
+@click.option("--publish", metavar="URL", help="Also serve the generation from a Redis, for many hosts: redis://HOST:PORT/DB#NAME.")
 @click.option("--max-failed", type=click.FloatRange(0, 1), default=0.1, help="Largest share of failed judgements with which a generation is still published.")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.7, help="Least share of pairs judged again that stay relevant or irrelevant; 0 publishes whatever came.")
 @click.option("--max-shrink", type=click.FloatRange(0, 1), default=0.5, help="Largest share of entries that may go at once.")
 def cli(
     judging: Judging, run: Run, plan_path: str, pairs: tuple[str, ...], cache: str, ttl: float | None, max_pairs: int | None, max_seconds: float | None,
-    if_changed: bool, dry_run: bool, keep: int, max_failed: float, min_agreement: float, max_shrink: float,
+    if_changed: bool, dry_run: bool, keep: int, publish: str | None, max_failed: float, min_agreement: float, max_shrink: float,
 ) -> int:  # fmt: skip
     """Bring the head cache up to date; safe to run from cron.
 
@@ -64,6 +65,7 @@ def cli(
     from lore_cli.tier import unchanged
     from lore_cli.tier.validation import Limits
 
+    refuse_secret(publish)
     made, folder, rulebook = load_plan(plan_path), Path(cache), judging.settings.rulebook
     if if_changed and "-" in pairs:
         raise errors.UsageError("--if-changed needs candidates in files: a pipe cannot be read twice")
@@ -73,13 +75,14 @@ def cli(
     inputs = unchanged.inputs_hash(made.hash, rulebook.hash, judging.uri, how, [*files, *judging.options["knowledge"]])
     if if_changed and unchanged.unchanged(folder, inputs):
         run.log.say("nothing changed since the last refresh, and nothing is due")
-        return errors.EXIT_DONE
+        return publish_served(run, folder, publish, keep)
     wanted = refreshing.Wanted(plan_path, made, judging.open(), rulebook.hash, Path(judging.rulebook_path or DEFAULT))
     if dry_run:
         return _tell_due(run, folder, wanted, pairs, policy)
     summary = refreshing.refresh(folder, wanted, stream.read(Pair, pairs, unique=False), policy, track=lambda rows: run.log.track(rows, "pairs judged"))
     unchanged.remember(folder, inputs, summary, policy)
-    return _tell(run, judging, cache, [plan_path, *files], wanted, summary)
+    code = _tell(run, judging, cache, [plan_path, *files], wanted, summary)
+    return code if summary.refused else publish_served(run, folder, publish, keep) or code
 
 
 def _tell_due(run: Run, folder: Path, wanted: Wanted, pairs: tuple[str, ...], policy: Policy) -> int:

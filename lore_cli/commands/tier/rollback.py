@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lore_cli import errors
-from lore_cli.commands.common import Run, run_options
+from lore_cli.commands.common import Run, refuse_secret, run_options
+from lore_cli.commands.tier.shared import publish_served
 from lore_cli.commands.verbs import SETTINGS
 
 
@@ -15,7 +15,8 @@ from lore_cli.commands.verbs import SETTINGS
 @run_options("tier rollback")
 @click.option("--cache", metavar="DIR", required=True, help="Cache folder.")
 @click.option("--to", type=click.IntRange(1), help="Generation to serve; the one before the served one without it.")
-def cli(run: Run, cache: str, to: int | None) -> int:
+@click.option("--publish", metavar="URL", help="Serve it from this Redis too: redis://HOST:PORT/DB#NAME.")
+def cli(run: Run, cache: str, to: int | None, publish: str | None) -> int:
     """Serve an earlier generation again, at once.
 
     \b
@@ -27,6 +28,7 @@ def cli(run: Run, cache: str, to: int | None) -> int:
     """
     from lore_cli.tier.cache import roll_back
 
+    refuse_secret(publish)
     before, now = roll_back(Path(cache), to)
     run.log.say(f"generation {now} is served, before it was {before}", before=before, now=now)
-    return errors.EXIT_DONE
+    return publish_served(run, Path(cache), publish)

@@ -6,12 +6,13 @@ import functools
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from lore_cli import stream
+from lore_cli import errors, stream
 from lore_cli.commands.common import Judging, Run
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -52,6 +53,16 @@ def plan_options(function: Any) -> Any:
     ):
         call = option(call)
     return call
+
+
+def publish_served(run: Run, folder: Path, url: str | None, keep: int = 3) -> int:
+    """What a cache folder serves to a Redis too, where one is named. Returns exit code 0; raises `Missing` when Redis is gone."""
+    if url is not None:
+        from lore_cli.tier.publishing import publish_remote
+
+        number = publish_remote(folder, url, keep)
+        run.log.say(f"{url} serves {'the same generation' if number is None else f'generation {number}'}")
+    return errors.EXIT_DONE
 
 
 def write_document(path: str | None, document: dict[str, Any]) -> None:
