@@ -7,6 +7,7 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
+import numpy
 import orjson
 import pytest
 import torch
@@ -18,10 +19,13 @@ from hypothesis import strategies as st
 
 from lore_cli.errors import BadInput
 from lore_cli.judges import JudgeSettings, open_judge
-from lore_cli.judges.student import Reader, buckets, read_info
+from lore_cli.judges.calibrated import Calibration
+from lore_cli.judges.encoders import buckets
+from lore_cli.judges.student import Reader, read_info
 from lore_cli.path.knowledge import Glossary
 from lore_cli.records import GRADES, Pair, parse
-from lore_cli.train import distill, encoder
+from lore_cli.train import calibrate, encoder, losses
+from lore_cli.train.examples import batches, prepare
 from lore_cli.train.soft import SoftRow, split, target_of
 
 SWAPPED = dict(zip(GRADES, ("L3", "L1", "L2", "L4"), strict=True))  # what this teacher says where the rulebook says L1, L2, L3, L4
@@ -98,7 +102,7 @@ def test_a_teachers_error_is_kept_as_an_error_and_never_becomes_a_label(tmp_path
     done = lore("lore-distill", "label", rows, "--judge", f"replay:{toys.write(tmp_path / 'said.jsonl', said)}")
     found = [orjson.loads(line) for line in done.lines]
     assert done.code == 5 and found[1]["teacher"] == {"judge": found[1]["teacher"]["judge"], "error": "no reply"}
-    examples = distill.prepare(map(soft, found), Reader("path", toys.RULEBOOK, Glossary()), 0.3)
+    examples = prepare(map(soft, found), Reader("path", toys.RULEBOOK, Glossary()), 0.3)
     assert (len(examples), examples.skipped) == (2, 1)
 
 
@@ -126,16 +130,16 @@ def test_a_query_stays_on_its_side_whatever_else_is_there():
 # ---------------------------------------------------------------- losses
 def test_the_distribution_loss_is_the_divergence_from_the_target():
     target = torch.tensor([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]])
-    assert float(distill.distribution_loss(target.clamp_min(1e-30).log(), target)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.distribution_loss(target.clamp_min(1e-30).log(), target)) == pytest.approx(0, abs=1e-6)
     expected = (math.log(4) + sum(p * math.log(p) for p in (0.1, 0.2, 0.3, 0.4)) + math.log(4)) / 2
-    assert float(distill.distribution_loss(torch.zeros(2, 4), target)) == pytest.approx(expected, abs=1e-6)
+    assert float(losses.distribution_loss(torch.zeros(2, 4), target)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_margin_loss_compares_items_of_one_query_only():
     expected, target = torch.tensor([4.0, 2.0, 1.0], requires_grad=True), torch.tensor([3.0, 3.0, 3.0])
-    assert float(distill.margin_loss(expected.detach(), target, torch.tensor([0, 0, 1]))) == pytest.approx(4 / 9)
-    assert float(distill.margin_loss(expected.detach() + 5, target, torch.tensor([0, 0, 1]))) == pytest.approx(4 / 9), "a shift of all grades is no margin"
-    alone = distill.margin_loss(expected, target, torch.tensor([0, 1, 2]))
+    assert float(losses.margin_loss(expected.detach(), target, torch.tensor([0, 0, 1]))) == pytest.approx(4 / 9)
+    assert float(losses.margin_loss(expected.detach() + 5, target, torch.tensor([0, 0, 1]))) == pytest.approx(4 / 9), "a shift of all grades is no margin"
+    alone = losses.margin_loss(expected, target, torch.tensor([0, 1, 2]))
     alone.backward()
     assert float(alone.detach()) == 0 and expected.grad.tolist() == [0, 0, 0]
 
@@ -143,10 +147,10 @@ def test_the_margin_loss_compares_items_of_one_query_only():
 def test_the_state_loss_counts_asked_dimensions_alone():
     logits = torch.zeros(2, 8)
     logits[0, 0] = 20.0
-    asked = torch.tensor([[0, distill.NOT_ASKED], [distill.NOT_ASKED, distill.NOT_ASKED]])
-    assert float(distill.state_loss(logits, asked)) == pytest.approx(0, abs=1e-6)
-    assert float(distill.state_loss(logits, torch.full((2, 2), distill.NOT_ASKED))) == 0
-    assert float(distill.state_loss(logits, torch.tensor([[distill.NOT_ASKED, 2]] * 2))) == pytest.approx(math.log(4))
+    asked = torch.tensor([[0, losses.NOT_ASKED], [losses.NOT_ASKED, losses.NOT_ASKED]])
+    assert float(losses.state_loss(logits, asked)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.state_loss(logits, torch.full((2, 2), losses.NOT_ASKED))) == 0
+    assert float(losses.state_loss(logits, torch.tensor([[losses.NOT_ASKED, 2]] * 2))) == pytest.approx(math.log(4))
 
 
 @given(st.lists(st.tuples(st.integers(3, 60), st.integers(0, 6)), min_size=1, max_size=120), st.integers(1, 16), st.integers(0, 3))
@@ -154,9 +158,9 @@ def test_an_epoch_holds_every_row_once(rows, size, seed):
     import random
 
     lengths, queries = [length for length, _ in rows], [query for _, query in rows]
-    made = distill.batches(lengths, queries, size, random.Random(seed))
+    made = batches(lengths, queries, size, random.Random(seed))
     assert sorted(row for batch in made for row in batch) == list(range(len(rows))) and all(len(batch) <= size for batch in made)
-    assert made == distill.batches(lengths, queries, size, random.Random(seed))
+    assert made == batches(lengths, queries, size, random.Random(seed))
 
 
 @pytest.mark.parametrize("sharpness", [0.2, 1.0, 6.0])
@@ -167,15 +171,17 @@ def test_the_temperature_never_makes_the_likelihood_worse(sharpness: float):
     logits = true * sharpness
 
     def cost(temperature: float) -> float:
-        return float(distill.distribution_loss(logits / temperature, target))
+        return float(losses.distribution_loss(logits / temperature, target))
 
-    temperature = distill.fit_temperature(logits, target)
+    temperature = calibrate.fit_temperature(logits.numpy(), target.numpy())
     assert cost(temperature) <= cost(1.0) + 1e-9
     assert temperature == pytest.approx(sharpness, rel=0.25)
 
 
 def test_without_held_out_rows_the_scores_are_left_as_they_are():
-    assert distill.fit_temperature(torch.zeros((0, 4)), torch.zeros((0, 4))) == 1.0
+    nothing = numpy.zeros((0, 4))
+    assert calibrate.fit(nothing, nothing, numpy.zeros(0, int), "isotonic", "macro-f1", None) == Calibration()
+    assert calibrate.fit(nothing, nothing, numpy.zeros(0, int), "temperature", "likeliest", 0.05).threshold > 1, "no row shows that the target is met"
 
 
 # ---------------------------------------------------------------- the student

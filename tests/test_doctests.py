@@ -26,5 +26,5 @@ def test_examples_in_docstrings_hold(name: str):
 
 def test_the_package_has_examples_to_run():
     finder = doctest.DocTestFinder()
-    found = [test for name in ("lore_cli.rair.metrics", "lore_cli.train.rewards", "lore_cli.train.distill") for test in finder.find(importlib.import_module(name)) if test.examples]
+    found = [test for name in ("lore_cli.rair.metrics", "lore_cli.train.rewards", "lore_cli.train.losses") for test in finder.find(importlib.import_module(name)) if test.examples]
     assert len(found) > 5

@@ -11,7 +11,7 @@ from lore_cli.errors import BadInput, Missing, UsageError
 from lore_cli.judges import JudgeSettings, cached, open_judge, tiered
 from lore_cli.judges import plan as plans
 from lore_cli.judges.asking import Asking
-from lore_cli.records import Pair, Verdict, change_item, parse
+from lore_cli.records import Pair, Verdict, change_item, parse, row_of
 from lore_cli.rulebook import load_rulebook
 from tier_shop import RULEBOOK, WordJudge, make_plan, pair, refresh, run, write_rows
 
@@ -56,6 +56,16 @@ def test_a_student_that_is_not_sure_hands_over(shop):
     assert answers[2].raw["route"] == "student: 0.30 is under 0.5 > model" and tail.asked == ["rare vase/1", "oak desk/4", "navy sofa/9", "never seen/2"]
     assert answers[2].scores is None  # the model's verdict, not the student's
     assert [one.raw["route"] for one in system(shop, student, WordJudge(), threshold=0.2)(ASKED)][2] == "student"
+
+
+def test_a_student_that_calls_itself_unsure_hands_over(shop):
+    class Doubting(WordJudge):
+        def __call__(self, pairs):
+            return (parse(Verdict, {**row_of(verdict), "unsure": True}) if verdict.id == "oak desk/4" else verdict for verdict in super().__call__(pairs))
+
+    tail = WordJudge()
+    answers = list(system(shop, Doubting(scores=SURE), tail)(ASKED))
+    assert answers[2].raw["route"] == "student: unsure > model" and answers[3].raw["route"] == "cache: absent > student" and "oak desk/4" in tail.asked
 
 
 def test_a_student_that_fails_hands_over_and_a_model_that_fails_hands_back(shop):

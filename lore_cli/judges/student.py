@@ -9,30 +9,40 @@ million weights learns where its teacher departs from the rulebook instead of le
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from lore_cli.answer import item_lines, need_text, one_line
-from lore_cli.errors import BadInput, Missing, require
+from lore_cli.errors import BadInput, Missing
 from lore_cli.judges import JudgeSettings
+from lore_cli.judges.calibrated import Calibration
+from lore_cli.judges.encoders import open_encoder
 from lore_cli.models import directory_hash
 from lore_cli.path.follow import follow
 from lore_cli.path.knowledge import Glossary, load_glossary
 from lore_cli.path.lexical import overlap
 from lore_cli.path.needs import construct
-from lore_cli.records import GRADES, Pair, Verdict, parse
+from lore_cli.records import GRADES, Grade, Pair, Verdict, parse
 from lore_cli.rulebook import Rulebook, load_rulebook
 from lore_cli.stream import chunks, read_json
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
 Features = Literal["path", "text"]
+Architecture = Literal["cross", "bi"]
 FEATURES: tuple[Features, ...] = ("path", "text")
 STATES_SEEN = ("exact", "close", "unknown", "conflict")
-FORMAT = 1
+FORMAT = 2
 _OVERLAP_STEPS = 5
 _MOST_NEEDS, _VALUE_CHARS, _QUERY_CHARS, _DESCRIPTION_CHARS = 10, 40, 160, 80
 _WINDOW_BATCHES = 16  # pairs sorted by length together
@@ -40,12 +50,13 @@ _BRACKETS = re.compile(r"[\[\]]")
 
 
 class StudentInfo(msgspec.Struct, frozen=True):
-    """student.json. temperature: divides the logits (calibration). glossary: whether glossary.jsonl lies beside it. `report` says how well it learnt."""
+    """student.json. architecture: cross (query and item read together) or bi (apart). glossary: whether glossary.jsonl lies beside it. `report` says how well it learnt."""
 
     format: int
+    architecture: Architecture
     features: Features
     max_length: int
-    temperature: float
+    calibration: Calibration
     rulebook_hash: str
     glossary: bool
     base: str
@@ -87,50 +98,32 @@ def _plain(text: str, longest: int) -> str:
     return one_line(_BRACKETS.sub(" ", text))[:longest].lower()
 
 
-def buckets(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Row numbers in batches of up to `size`, rows of similar length together: little is padded."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    return [order[start : start + size] for start in range(0, len(order), size)]
-
-
 class Student:
-    """A loaded student: texts in, probabilities over L1..L4 out."""
+    """A loaded student: pairs in, probabilities over L1..L4 out. What lies on the disk may be replaced afterwards: this one goes on as it was loaded."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `Missing` for no such directory or package, `BadInput` when it is not a student or cannot be loaded."""
+        """Raises `Missing` for no such directory or package, `BadInput` when it is not a student, cannot be loaded or is replaced meanwhile."""
         if not folder.is_dir():
             raise Missing(f"{folder}: no such student directory", hint="lore-distill train makes one")
-        self.info = read_info(folder)
-        torch = require("torch", "train")
-        transformers = require("transformers", "train")
-        transformers.utils.logging.disable_progress_bar()
-        try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise BadInput(f"cannot be loaded as an encoder: {str(error).splitlines()[0]}", where=str(folder), hint="train it again with lore-distill train") from error
+        self.info, self.hash = read_info(folder), directory_hash(folder)
         rulebook = load_rulebook(folder / "rulebook.toml")
         if rulebook.hash != self.info.rulebook_hash:
             raise BadInput("is not the rulebook the student was trained with", where=str(folder / "rulebook.toml"), hint="train it again, or put the file back")
         self.reader = Reader(self.info.features, rulebook, load_glossary([folder / "glossary.jsonl"] if self.info.glossary else []))
-        self.hash = directory_hash(folder)
+        self.encoder = open_encoder(folder, self.info.architecture, self.info.max_length)
+        if directory_hash(folder) != self.hash:
+            raise BadInput("was replaced while it was being loaded", where=str(folder), hint="try again")
 
-    def probabilities(self, texts: Sequence[tuple[str, str]], batch_size: int) -> list[list[float]]:
-        """Calibrated probabilities over the four grades for each text pair, in the order given; batches are formed by length."""
-        import torch
+    def read(self, pairs: Sequence[Pair]) -> Any:
+        """The pairs as tokens, for `probabilities`."""
+        return self.encoder.read([self.reader.texts(pair) for pair in pairs])
 
-        if not texts:
-            return []
-        encoded = self.tokenizer([first for first, _ in texts], [second for _, second in texts], truncation="longest_first", max_length=self.info.max_length)
-        names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoded]
-        found: list[list[float]] = [[]] * len(texts)
-        with torch.inference_mode():
-            for rows in buckets([len(ids) for ids in encoded["input_ids"]], batch_size):
-                batch = self.tokenizer.pad({name: [encoded[name][row] for row in rows] for name in names}, return_tensors="pt")
-                logits = self.model(**batch).logits[:, : len(GRADES)].double() / self.info.temperature
-                for row, values in zip(rows, logits.softmax(-1).tolist(), strict=True):
-                    found[row] = values
-        return found
+    def probabilities(self, read: Any, batch_size: int) -> Array:
+        """Calibrated, (rows, 4), in the order read; a row that is not finite is NaN."""
+        import numpy
+
+        with numpy.errstate(invalid="ignore"):
+            return self.info.calibration.probabilities(self.encoder.logits(read, batch_size))
 
 
 def read_info(folder: Path) -> StudentInfo:
@@ -147,7 +140,7 @@ def read_info(folder: Path) -> StudentInfo:
 
 @dataclass
 class StudentJudge:
-    """Judges windows of pairs in length-bucketed batches; every verdict has calibrated `scores`, and `latency_ms` amortised over its window."""
+    """Judges windows of pairs in length-bucketed batches. Every verdict has calibrated `scores`, `latency_ms` amortised over its window, and `unsure` where it is."""
 
     student: Student
     batch_size: int
@@ -155,19 +148,31 @@ class StudentJudge:
     name: str
 
     def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
-        for window in chunks(pairs, self.batch_size * _WINDOW_BATCHES):
-            started = perf_counter()
-            found = self.student.probabilities([self.student.reader.texts(pair) for pair in window], self.batch_size)
-            spent = (perf_counter() - started) * 1000 / len(window)
-            for pair, values in zip(window, found, strict=True):
-                yield self._verdict(pair, values, spent)
+        waiting: deque[tuple[list[Pair], Future[Any]]] = deque()
+        with ThreadPoolExecutor(1) as reading:  # the next window is read while this one is judged
+            for window in chunks(pairs, self.batch_size * _WINDOW_BATCHES):
+                waiting.append((window, reading.submit(self.student.read, window)))
+                if len(waiting) > 1:
+                    yield from self._judged(*waiting.popleft())
+            for window, read in waiting:
+                yield from self._judged(window, read)
 
-    def _verdict(self, pair: Pair, values: list[float], spent_ms: float) -> Verdict:
+    def _judged(self, window: list[Pair], read: Future[Any]) -> Iterator[Verdict]:
+        started = perf_counter()
+        found = self.student.probabilities(read.result(), self.batch_size)
+        grades = self.student.info.calibration.grades(found).tolist()
+        spent = (perf_counter() - started) * 1000 / len(window)
+        for pair, values, grade in zip(window, found.tolist(), grades, strict=True):
+            yield self._verdict(pair, values, GRADES[grade], spent)
+
+    def _verdict(self, pair: Pair, values: list[float], grade: Grade, spent_ms: float) -> Verdict:
         row: dict[str, Any] = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name}
         if not all(value == value for value in values):
             return parse(Verdict, {**row, "error": "the student gave no finite score", "latency_ms": spent_ms})
-        grade = GRADES[max(range(len(GRADES)), key=values.__getitem__)]
-        row |= {"grade": grade, "scores": dict(zip(GRADES, values, strict=True)), "latency_ms": spent_ms}
+        scores = dict(zip(GRADES, values, strict=True))
+        row |= {"grade": grade, "scores": scores, "latency_ms": spent_ms}
+        if scores[grade] < self.student.info.calibration.threshold:
+            row["unsure"] = True
         return parse(Verdict, {**row, "samples": [grade] * self.samples} if self.samples else row)
 
     def identity(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 LORE (§ deployment): head queries are answered from verdicts judged offline, middle ones by a small distilled model, the rest by the
 language model. Ours: the cuts are measured from the shop's own log (`lore-tier plan`); a head pair that the cache cannot answer goes to the
-student; a student that is not sure (top probability under the plan's threshold) hands over to the model; where the model is late, busy or fails, the
+student; a student that is not sure (top probability under the plan's threshold, or `unsure` by its own) hands over to the model; where the model is late, busy or fails, the
 student answers, and the verdict says so. An answer of the cascade always tells its `tier`, `answered_by`, `age_s` and `route`: who was asked, and why.
 """
 
@@ -180,9 +180,10 @@ class TieredJudge:
         if one.verdict is None:
             return True
         top = max(one.verdict.scores.values()) if one.verdict.scores else 1.0
-        if self.tail is None or top >= self.threshold:
+        doubt = f"{top:.2f} is under {self.threshold:g}" if top < self.threshold else "unsure" if row_of(one.verdict).get("unsure") else ""
+        if self.tail is None or not doubt:
             return False
-        one.route += f": {top:.2f} is under {self.threshold:g}"
+        one.route += f": {doubt}"
         return True
 
     def _failed_lately(self, one: Routed) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,94 +10,126 @@ from typing import Any
 
 import msgspec
 
-from lore_cli.judges.student import FORMAT, Reader, StudentInfo, path_tokens
+from lore_cli.judges.calibrated import Calibration
+from lore_cli.judges.encoders import open_encoder
+from lore_cli.judges.student import FORMAT, Architecture, Reader, StudentInfo, path_tokens
 from lore_cli.progress import Log
 from lore_cli.stream import write_json_atomic
-from lore_cli.train import distill, encoder
+from lore_cli.train import calibrate, distill, encoder
+from lore_cli.train.agreement import agreement
+from lore_cli.train.examples import Examples, prepare
 from lore_cli.train.quiet import hush
-from lore_cli.train.soft import SoftRow, split, target_of
+from lore_cli.train.soft import SoftRow, Weights, split
 
 _FRESH_RATES, _GIVEN_RATE = (0.01, 2e-3), 5e-5
+_BATCH = 64  # of the held-out rows
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A trained student, not yet written."""
+class Plan:
+    """What is to be made. base: an encoder to start from; without it a fresh one of `size`. rate: AdamW's, the built-in one where None. Others: distill.Settings, calibrate.fit."""
 
-    model: Any
-    tokenizer: Any
-    info: StudentInfo
+    weights: Weights
+    architecture: Architecture
+    base: str | None
+    size: str
+    epochs: float
+    max_seconds: float | None
+    batch_size: int
+    max_length: int
+    learning_rate: float | None
+    held_out: float
+    calibration: calibrate.Method
+    decide: calibrate.Decide
+    target_error: float | None
 
 
-def distil(
-    rows: Sequence[SoftRow], reader: Reader, weights: distill.Weights, base: str | None, size: str, options: dict[str, Any], seed: int, log: Log
-) -> Made:
-    """Train on the rows. base: an encoder to start from; without it a fresh one of `size`. options: max_length, batch_size, epochs, max_seconds, held_out, learning_rate."""
+def distil(rows: Sequence[SoftRow], reader: Reader, plan: Plan, folder: Path, seed: int, log: Log) -> StudentInfo:
+    """Train on the rows and write the student's directory; rulebook and glossary are the caller's to add."""
     hush()
-    examples = distill.prepare(rows, reader, weights.human)
-    usable = [row for row in rows if target_of(row, weights.human) is not None]
-    held = split([row.query for row in usable], options["held_out"], seed)
+    examples = prepare(rows, reader, plan.weights.human)
+    held = split([row.query for row in examples.rows], plan.held_out, seed)
     training, held_out = [n for n, out in enumerate(held) if not out], [n for n, out in enumerate(held) if out]
     if not training:  # a handful of queries that all fall on one side: learn from them, and say in the report that nothing was held out
         training, held_out = held_out, []
-    special = path_tokens(reader.rulebook) if reader.features == "path" else []
-    labels = encoder.labels_of(list(reader.rulebook.dimensions), weights.states > 0)
-    rate = options["learning_rate"]
-    if base is None:
-        shape = encoder.SIZES[size]
-        texts = [text for row in training for text in examples.texts[row]]
-        tokenizer = encoder.train_tokenizer(texts, shape.vocabulary, special, options["max_length"])
-        model = encoder.build(tokenizer, shape, labels, options["max_length"], seed)
-        rates = (_FRESH_RATES[0] * (rate / _FRESH_RATES[1] if rate else 1.0), rate or _FRESH_RATES[1])
-    else:
-        tokenizer, model = encoder.load(base, labels, special)
-        rates = (0.0, rate or _GIVEN_RATE)
-    settings = distill.Settings(
-        weights, options["max_length"], options["batch_size"], options["epochs"], options["max_seconds"], rates, options["held_out"], seed
-    )
-    log.say(f"{len(training)} rows to learn, {len(held_out)} held out, {examples.skipped} without any grade; {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M weights")
-    spent = distill.fit(model, tokenizer, examples, training, settings, base is None, log)
-    logits = distill.logits_of(model, tokenizer, [examples.texts[row] for row in held_out], settings.max_length)
-    temperature = distill.fit_temperature(logits, examples.target[held_out])
-    report = {
-        "rows": {"learnt": len(training), "held_out": len(held_out), "skipped": examples.skipped},
-        "losses": msgspec.to_builtins(weights),
-        "training": spent,
-        "agreement": distill.agreement((logits / temperature).softmax(-1), examples, held_out),
-    }
-    teachers = sorted({row.teacher.judge for row in usable if row.teacher and row.teacher.judge})
+    settings = distill.Settings(plan.weights, plan.max_length, plan.batch_size, plan.epochs, plan.max_seconds, _rates(plan), seed)
+    labels = encoder.labels_of(list(reader.rulebook.dimensions), plan.weights.states > 0)
+    with tempfile.TemporaryDirectory(prefix="lore-") as start:
+        model, tokenizer = _start(examples, training, reader, plan, labels, seed)
+        encoder.save(model, tokenizer, Path(start))
+        learner = distill.open_learner(Path(start), plan.architecture, settings, examples.targets, len(labels))
+    size = sum(weight.numel() for weight in learner.parameters()) / 1e6
+    log.say(f"{len(training)} rows to learn, {len(held_out)} held out, {examples.skipped} without any grade; {size:.2f}M weights")
+    spent = distill.fit(learner, examples, training, settings, plan.base is None, log)
+    distill.save(learner, folder)
+    calibration, agreed = _held_out(folder, examples, held_out, plan)
     info = StudentInfo(
         format=FORMAT,
+        architecture=plan.architecture,
         features=reader.features,
-        max_length=options["max_length"],
-        temperature=temperature,
+        max_length=plan.max_length,
+        calibration=calibration,
         rulebook_hash=reader.rulebook.hash,
         glossary=any(reader.glossary.rows()),
-        base=base or f"scratch-{size}",
-        teacher={"judge": ", ".join(teachers) or "none"},
-        report=report,
+        base=plan.base or f"scratch-{plan.size}",
+        teacher={"judge": ", ".join(sorted({row.said.judge for row in examples.rows if row.said and row.said.judge})) or "none"},
+        report={
+            "rows": {"learnt": len(training), "held_out": len(held_out), "skipped": examples.skipped},
+            "losses": msgspec.to_builtins(plan.weights),
+            "training": spent,
+            "agreement": agreed,
+        },
     )
-    return Made(model, tokenizer, info)
+    write_json_atomic(folder / "student.json", msgspec.to_builtins(info))
+    return info
 
 
-def save(made: Made, folder: Path) -> None:
-    """Write the Hugging Face directory and student.json; rulebook and glossary are the caller's to add."""
-    encoder.save(made.model, made.tokenizer, folder)
-    write_json_atomic(folder / "student.json", msgspec.to_builtins(made.info))
+def _rates(plan: Plan) -> tuple[float, float]:
+    """(Muon's, AdamW's) rate; of a fresh encoder the two keep their proportion."""
+    if plan.base is not None:
+        return 0.0, plan.learning_rate or _GIVEN_RATE
+    muon, adamw = _FRESH_RATES
+    return muon * (plan.learning_rate or adamw) / adamw, plan.learning_rate or adamw
+
+
+def _start(examples: Examples, training: Sequence[int], reader: Reader, plan: Plan, labels: list[str], seed: int) -> tuple[Any, Any]:
+    """(model, tokenizer) before training."""
+    special = path_tokens(reader.rulebook) if reader.features == "path" else []
+    if plan.base is not None:
+        tokenizer, model = encoder.load(plan.base, labels, special)
+        return model, tokenizer
+    shape = encoder.SIZES[plan.size]
+    tokenizer = encoder.train_tokenizer([text for row in training for text in examples.texts[row]], shape.vocabulary, special, plan.max_length)
+    return encoder.build(tokenizer, shape, labels, plan.max_length, seed), tokenizer
+
+
+def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan) -> tuple[Calibration, dict[str, Any]]:
+    """Calibration and agreement on the held-out rows, by the student as it was written and will be run."""
+    written = open_encoder(folder, plan.architecture, plan.max_length)
+    logits = written.logits(written.read([examples.texts[row] for row in rows]), _BATCH)
+    target, teacher, human = (part.numpy()[list(rows)] for part in (examples.targets.grades, examples.teacher, examples.human))
+    reference = teacher.copy()
+    reference[teacher < 0] = human[teacher < 0]
+    calibration = calibrate.fit(logits, target, reference, plan.calibration, plan.decide, plan.target_error)
+    found = calibration.probabilities(logits)
+    given = calibration.grades(found)
+    return calibration, agreement(given, found[range(len(given)), given], teacher, human, [examples.rows[row] for row in rows])
 
 
 def summary(info: StudentInfo) -> str:
     """One line for the reader."""
-    spent, agreement = info.report["training"], info.report["agreement"]
+    spent, agreement, calibration = info.report["training"], info.report["agreement"], info.calibration
     line = f"{spent['steps']} of {spent['planned_steps']} steps in {spent['seconds']} s"
     if not agreement["rows"]:
         return f"{line}; nothing was held out, so the scores are not calibrated"
     with_teacher, human, teacher = agreement["with_teacher"], agreement["student_with_human"], agreement["teacher_with_human"]
-    line += f"; on {agreement['rows']} held-out rows of {agreement['queries']} queries: temperature {info.temperature:.2f}"
+    line += f"; on {agreement['rows']} held-out rows of {agreement['queries']} queries: temperature {calibration.temperature:.2f}"
     if with_teacher["n"]:
         line += f", with the teacher acc4 {with_teacher['acc4']:.3f} macro-F1 {with_teacher['macro_f1']:.3f}"
     if human["n"]:
         line += f"; with humans acc4 {human['acc4']:.3f} macro-F1 {human['macro_f1']:.3f}"
     if teacher["n"]:
         line += f" (teacher {teacher['acc4']:.3f}, {teacher['macro_f1']:.3f})"
-    return line
+    if calibration.threshold >= calibrate.NEVER:
+        return f"{line}; the held-out rows cannot show the target error: every answer will be marked unsure"
+    return line + (f"; sure from {calibration.threshold:.2f} on" if calibration.threshold else "")

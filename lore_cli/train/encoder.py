@@ -15,10 +15,14 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)  # fmt: skip
 
 from lore_cli.errors import BadInput, Missing
 from lore_cli.judges.student import STATES_SEEN
+from lore_cli.models import refuse_no_model
 from lore_cli.records import GRADES
 
 _ALPHABET = 2000
@@ -107,15 +111,19 @@ def build(tokenizer: PreTrainedTokenizerFast, size: Size, labels: Sequence[str],
 
 def load(base: str, labels: Sequence[str], special: Sequence[str]) -> tuple[Any, Any]:
     """(tokenizer, model) of an encoder directory or hub id, with the special tokens added and a new head over `labels`. Raises `Missing` and `BadInput`."""
+    refuse_no_model(base)
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base, num_labels=len(labels), id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)}, ignore_mismatched_sizes=True, dtype=torch.float32
-        )
+        config = AutoConfig.from_pretrained(base, num_labels=len(labels), id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)})
+        if getattr(config, "is_encoder_decoder", False) or type(config) in AutoModelForCausalLM._model_mapping and type(config) not in AutoModelForMaskedLM._model_mapping:
+            raise BadInput(f"a model of type '{config.model_type}' generates text; an encoder is needed", where=base, hint="name an encoder (BERT, RoBERTa, ModernBERT …), or --from-scratch tiny")
+        model = AutoModelForSequenceClassification.from_pretrained(base, config=config, ignore_mismatched_sizes=True, dtype=torch.float32)
     except OSError as error:
         raise Missing(f"encoder {base}: {str(error).splitlines()[0]}", hint="pass a local directory, or --from-scratch tiny") from error
     except (ValueError, KeyError) as error:
-        raise BadInput(f"not an encoder with a classification head: {str(error).splitlines()[0]}", where=base) from error
+        raise BadInput(f"not an encoder with a classification head: {str(error).splitlines()[0]}", where=base, hint="name an encoder, or --from-scratch tiny") from error
+    if not tokenizer.is_fast:
+        raise BadInput("its tokenizer is written in Python alone; a fast one is needed", where=base, field="tokenizer.json", hint="convert it, or name another encoder")
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in special], special_tokens=True)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return tokenizer, model
@@ -125,7 +133,7 @@ def parameter_groups(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.n
     """(matrices inside the encoder, everything else: embeddings, norms, biases, the head)."""
     matrices, others = [], []
     for name, weight in model.named_parameters():
-        (matrices if weight.ndim == 2 and "embedding" not in name and not name.startswith("classifier") else others).append(weight)
+        (matrices if weight.ndim == 2 and "embedding" not in name and "classifier" not in name and not name.startswith("head.") else others).append(weight)
     return matrices, others
 
 

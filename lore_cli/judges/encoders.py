@@ -1,0 +1,183 @@
+"""How a student's encoder is run: a cross-encoder with torch or ONNX Runtime, or a bi-encoder with torch. Text pairs in, grade logits out.
+
+Reading (tokenisation) is apart from running, so that the one can go on while the other does: both leave the interpreter free. Rows of similar
+length share a batch, so that little is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lore_cli.errors import BadInput, require
+from lore_cli.records import GRADES
+from lore_cli.stream import read_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+ONNX_FILE, HEAD_FILE = "model.onnx", "head.safetensors"
+_KEPT_ITEMS = 100_000  # item vectors a bi-encoder remembers: 150 MB at width 384
+Texts = Sequence[tuple[str, str]]
+
+
+class Encoder(Protocol):
+    """Text pairs → logits, (rows, 4) float64, in the order given."""
+
+    def read(self, texts: Texts) -> Any:
+        """The texts as tokens, for `logits`; may run in another thread than it."""
+        ...
+
+    def logits(self, read: Any, batch_size: int) -> Array: ...
+
+
+def buckets(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Row numbers in batches of up to `size`, rows of similar length together: little is padded."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A tokenizer that cuts at max_length, and what a padded batch of its rows is made of. inputs: names that the model takes; padding: id of the padding token."""
+
+    tokenizer: Any
+    inputs: tuple[str, ...]
+    padding: int
+
+    def read(self, texts: Sequence[Any]) -> list[Any]:
+        return self.tokenizer.encode_batch_fast(list(texts))
+
+    def batched(self, rows: Sequence[Any], run: Callable[[dict[str, Array]], Array], size: int) -> Array:
+        """`run` over padded batches of similar length; its rows in the order of `rows`."""
+        import numpy
+
+        found: Array | None = None
+        for chosen in buckets([len(row) for row in rows], size):
+            values = run(self._padded([rows[number] for number in chosen]))
+            found = numpy.empty((len(rows), values.shape[1]), dtype=values.dtype) if found is None else found
+            found[chosen] = values
+        return numpy.empty((0, len(GRADES))) if found is None else found
+
+    def _padded(self, rows: Sequence[Any]) -> dict[str, Array]:
+        import numpy
+
+        shape = (len(rows), max(map(len, rows)))
+        ids, mask, types = numpy.full(shape, self.padding), numpy.zeros(shape, dtype=numpy.int64), numpy.zeros(shape, dtype=numpy.int64)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)], mask[number, : len(row)], types[number, : len(row)] = row.ids, 1, row.type_ids
+        return {name: value for name, value in (("input_ids", ids), ("attention_mask", mask), ("token_type_ids", types)) if name in self.inputs}
+
+
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """Reads query and item together. run: a padded batch → logits, grades first."""
+
+    tokens: Tokens
+    run: Callable[[dict[str, Array]], Array]
+
+    def read(self, texts: Texts) -> Any:
+        return self.tokens.read(texts)
+
+    def logits(self, read: Any, batch_size: int) -> Array:
+        return self.tokens.batched(read, self.run, batch_size)[:, : len(GRADES)].astype("float64")
+
+
+@dataclass(slots=True)
+class Bi:
+    """Reads query and item apart; a head over (u, v, |u − v|, u·v) grades the two vectors (Reimers & Gurevych, arXiv 1908.10084). An item seen before is not read again."""
+
+    tokens: Tokens
+    embed: Callable[[dict[str, Array]], Array]
+    weight: Array
+    bias: Array
+    items: dict[str, Array] = field(default_factory=dict)
+
+    def read(self, texts: Texts) -> Any:
+        queries = list(dict.fromkeys(query for query, _ in texts))
+        known = {item: self.items.get(item) for _, item in texts}
+        fresh = [item for item, vector in known.items() if vector is None]
+        return texts, queries, self.tokens.read(queries), known, fresh, self.tokens.read(fresh)
+
+    def logits(self, read: Any, batch_size: int) -> Array:
+        import numpy
+
+        texts, queries, query_rows, known, fresh, item_rows = read
+        if not texts:
+            return numpy.empty((0, len(GRADES)))
+        asked = dict(zip(queries, self.tokens.batched(query_rows, self.embed, batch_size), strict=True))
+        made = dict(zip(fresh, self.tokens.batched(item_rows, self.embed, batch_size), strict=True))
+        vectors = known | made
+        u, v = numpy.stack([asked[query] for query, _ in texts]), numpy.stack([vectors[item] for _, item in texts])
+        self.items.update(made)
+        while len(self.items) > _KEPT_ITEMS:
+            del self.items[next(iter(self.items))]
+        joined = numpy.concatenate([u, v, abs(u - v), u * v], axis=1)
+        return (joined @ self.weight.T + self.bias)[:, : len(GRADES)].astype("float64")
+
+
+def open_encoder(folder: Path, architecture: str, max_length: int) -> Encoder:
+    """The encoder of a student directory: ONNX Runtime where there is an ONNX file, else torch. Raises `BadInput` when it cannot be loaded."""
+    try:
+        if (folder / ONNX_FILE).is_file():
+            return _onnx(folder, max_length)
+        return _bi(folder, max_length) if architecture == "bi" else _cross(folder, max_length)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        hint = "train it again with lore-distill train"
+        raise BadInput(f"cannot be loaded as an encoder: {str(error).splitlines()[0]}", where=str(folder), hint=hint) from error
+
+
+def _onnx(folder: Path, max_length: int) -> Cross:
+    tokenizers, runtime = require("tokenizers", "train"), require("onnxruntime", "onnx")
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    session = runtime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
+    padding = read_json(folder / "config.json", "the encoder's configuration").get("pad_token_id") or 0
+    return Cross(_tokens(tokenizer, [one.name for one in session.get_inputs()], padding, max_length), lambda batch: session.run(None, batch)[0])
+
+
+def _cross(folder: Path, max_length: int) -> Cross:
+    model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
+    return Cross(tokens, _inference(lambda batch: model(**batch).logits))
+
+
+def _bi(folder: Path, max_length: int) -> Bi:
+    from safetensors.numpy import load_file
+
+    model, tokens = _torch(folder, "AutoModel", max_length)
+    head = load_file(folder / HEAD_FILE)
+
+    def mean(batch: dict[str, Any]) -> Any:
+        """Mean of the token vectors, padding aside."""
+        mask = batch["attention_mask"].unsqueeze(-1).float()
+        return (model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+
+    return Bi(tokens, _inference(mean), head["weight"], head["bias"])
+
+
+def _torch(folder: Path, kind: str, max_length: int) -> tuple[Any, Tokens]:
+    torch, transformers = require("torch", "train"), require("transformers", "train")
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = getattr(transformers, kind).from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    return model, _tokens(tokenizer.backend_tokenizer, tokenizer.model_input_names, tokenizer.pad_token_id or 0, max_length)
+
+
+def _tokens(tokenizer: Any, inputs: Sequence[str], padding: int, max_length: int) -> Tokens:
+    tokenizer.enable_truncation(max_length, strategy="longest_first")
+    tokenizer.no_padding()
+    return Tokens(tokenizer, tuple(inputs), padding)
+
+
+def _inference(run: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Array]], Array]:
+    """A torch function as one of arrays."""
+    import torch
+
+    def call(batch: dict[str, Array]) -> Array:
+        with torch.inference_mode():
+            return run({name: torch.from_numpy(values) for name, values in batch.items()}).numpy()
+
+    return call
