@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy
 import pytest
+from scipy import stats
 
 from commands_run import lore
 from lore_cli.errors import UsageError
@@ -102,3 +104,71 @@ def test_the_gate_refuses_what_is_no_report(tmp_path):
     other.write_text('{"a": 1}')
     assert lore("lore-rair", "gate", other, "--require", "acc4>=0").code == 3
     assert lore("lore-rair", "gate", tmp_path / "none.json", "--require", "acc4>=0").code == 4
+
+
+def test_mcnemar_is_the_exact_binomial_of_the_pairs_that_one_run_has_right(runs, tmp_path):
+    gold, a, b, _ = runs
+    assert compared(gold, a, b, "--json", tmp_path / "c.json", "--flips", tmp_path / "flips.jsonl").code == 0
+    flips = [json.loads(line) for line in (tmp_path / "flips.jsonl").read_text().splitlines()]
+    found = json.loads((tmp_path / "c.json").read_text())["slices"][0]["mcnemar"]["acc4"]
+    only_a = sum(row["a"] == row["gold"] for row in flips)
+    assert (found["only_a"], found["only_b"]) == (only_a, len(flips) - only_a)
+    assert found["p"] == pytest.approx(stats.binomtest(only_a, len(flips), 0.5).pvalue, abs=1e-6)
+
+
+def test_the_permutation_test_agrees_with_scipy(runs, tmp_path):
+    """Right answers per query, exchanged query by query: scipy's paired permutation test, exact over 7 queries."""
+    _, a, b, pairs = runs
+    pairs = pairs[:21]
+    given = [{row["id"]: row for row in map(json.loads, path.read_text().splitlines())} for path in (a, b)]
+    gold = written(tmp_path / "few.jsonl", pairs)
+    sides = [written(tmp_path / f"{name}.jsonl", [side[one["id"]] for one in pairs]) for name, side in zip("xy", given, strict=True)]
+    assert lore("lore-rair", "compare", *sides, "--gold", gold, "--draws", "4000", "--json", tmp_path / "c.json").code == 0
+    queries = sorted({one["query"] for one in pairs})
+    sums = [[sum(side[one["id"]]["grade"] == one["grade"] for one in pairs if one["query"] == query) for query in queries] for side in given]
+    theirs = stats.permutation_test(sums, lambda x, y, axis: (y - x).mean(axis), permutation_type="samples", vectorized=True, n_resamples=numpy.inf)
+    assert json.loads((tmp_path / "c.json").read_text())["slices"][0]["metrics"]["acc4"]["p"] == pytest.approx(theirs.pvalue, abs=0.02)
+
+
+def test_three_runs_are_compared_with_the_first_and_corrected_together(runs, tmp_path):
+    gold, a, b, _ = runs
+    assert compared(gold, a, b, "--json", tmp_path / "two.json").code == 0
+    done = compared(gold, a, b, a, "--json", tmp_path / "three.json", "--flips", tmp_path / "flips.jsonl")
+    assert done.code == 0, done.err
+    first, second = json.loads((tmp_path / "three.json").read_text())["comparisons"]
+    two = json.loads((tmp_path / "two.json").read_text())["slices"][0]["metrics"]["acc4"]
+    assert {**first["slices"][0]["metrics"]["acc4"], "p_holm": 0} == {**two, "p_holm": 0} and second["slices"][0]["metrics"]["acc4"]["difference"] == 0
+    assert first["slices"][0]["metrics"]["acc4"]["p_holm"] == pytest.approx(2 * two["p"], abs=1e-6), "two tests of all rows"
+    assert {json.loads(line)["run"] for line in (tmp_path / "flips.jsonl").read_text().splitlines()} == {1}
+    assert compared(gold, a, "--json", tmp_path / "one.json").code == 2
+
+
+def test_the_gate_takes_verdicts_and_a_base(tmp_path):
+    (pairs, bad), (_, good) = shop(240, 1, 0.3), shop(240, 1, 0.95)
+    gold, worse, better = (written(tmp_path / name, rows) for name, rows in (("gold.jsonl", pairs), ("a.jsonl", bad), ("b.jsonl", good)))
+    arguments = ("--gold", gold, "--draws", "300")
+    assert lore("lore-rair", "gate", better, *arguments, "--no-worse-than", worse, "--require", "acc4>=0.9").code == 0
+    done = lore("lore-rair", "gate", worse, *arguments, "--no-worse-than", better, "--metric", "acc4")
+    assert done.code == 1 and "not met: all: acc4 is 0." in done.err and "hard: acc4 is 0." in done.err and "corrected for 3 slices" in done.err
+    assert lore("lore-rair", "gate", worse, *arguments, "--no-worse-than", worse).code == 0, "equal is not worse"
+    assert lore("lore-rair", "gate", worse, *arguments, "--require", "acc4>=0.9").code == 1
+
+
+def test_a_margin_wants_it_shown_that_the_run_is_not_worse(runs, tmp_path):
+    gold, a, b, pairs = runs
+    few, rows = written(tmp_path / "few.jsonl", pairs[:12]), [json.loads(line) for line in a.read_text().splitlines()][:12]
+    changed = [row | {"grade": "L1" if row["grade"] != "L1" else "L4"} if number == 0 else row for number, row in enumerate(rows)]
+    base, new = written(tmp_path / "base.jsonl", rows), written(tmp_path / "new.jsonl", changed)
+    arguments = ("lore-rair", "gate", new, "--gold", few, "--draws", "300", "--no-worse-than", base, "--metric", "acc4")
+    beyond_chance, shown = lore(*arguments), lore(*arguments, "--margin", "0.01")
+    assert beyond_chance.code == 0, beyond_chance.err
+    assert shown.code == 1 and "at most 0.01 is allowed" in shown.err
+    assert lore("lore-rair", "gate", b, "--gold", gold, "--draws", "300", "--no-worse-than", a, "--margin", "0.5").code == 0
+
+
+def test_a_gate_without_what_it_needs_is_refused(runs, report):
+    gold, a, _, _ = runs
+    assert lore("lore-rair", "gate", report[0]).code == 2
+    assert lore("lore-rair", "gate", report[0], "--no-worse-than", a).code == 2
+    assert lore("lore-rair", "gate", a, "--gold", gold, "--no-worse-than", a, "--metric", "acc9").code == 2
+    assert lore("lore-rair", "gate", a, "--require", "acc4>=0").code == 3, "verdicts are no report"

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from lore_cli import errors
+from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs
 from lore_cli.manifest import sha256_of
 from lore_cli.records import Pair, Verdict, row_of
 
 if TYPE_CHECKING:
+    from lore_cli.rair.tally import Tally
     from lore_cli.rulebook import Rulebook
 
 SLICED = ("subset", "criteria")
@@ -62,8 +63,8 @@ class Gold:
         return [path for path in self.sources if path != "-"]
 
 
-def gold_options(function: Any) -> Any:
-    """--gold --rulebook --by --partial --draws → `gold: Gold`."""
+def gold_options(function: Any, *, required: bool = True) -> Any:
+    """--gold --rulebook --by --partial --draws → `gold: Gold`. required: whether the command has no use without --gold."""
 
     @functools.wraps(function)
     def call(*, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int, **rest: Any) -> Any:
@@ -74,7 +75,7 @@ def gold_options(function: Any) -> Any:
         click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
         click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows; repeatable. subset, criteria and tier always are."),
         click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
-        click.option("--gold", metavar="FILE", multiple=True, required=True, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
+        click.option("--gold", metavar="FILE", multiple=True, required=required, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
     ):
         call = option(call)
     return call
@@ -95,6 +96,25 @@ def check_benchmarks(sources: Sequence[str], rulebook: Rulebook) -> None:
 
     for source in sources:
         check_benchmark(source, rulebook.hash)
+
+
+def filled(paths: Sequence[str], gold: Gold, flips: list[dict[str, Any]]) -> list[Tally]:
+    """The verdicts of each file on the same gold pairs, tallied; `flips` gets the pairs on which they differ from the first.
+
+    Raises `BadInput` for a run that does not fit the gold pairs, or is not complete unless the missing verdicts are to count as unjudged.
+    """
+    from lore_cli.rair.compare import paired
+    from lore_cli.rair.join import joined
+    from lore_cli.rair.tally import Tally
+
+    book = gold.rulebook(paths)
+    sides = [Inputs((path,), None, "fail", stream.Rejects(None)) for path in paths]
+    tallies = [Tally(book, gold.fields) for _ in paths]
+    paired([joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides], tallies, flips)
+    for path, tally in zip(paths, tallies, strict=True):
+        if tally.missing and not gold.partial:
+            raise errors.BadInput(f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
+    return tallies
 
 
 def refusing(inputs: Inputs) -> Callable[[errors.BadInput, Verdict], None]:

@@ -1,13 +1,15 @@
-"""Requirements on a report: `macro_f1.lo>=0.55`, `hard:acc2>=0.7`, `*:coverage>=0.99`."""
+"""Requirements on a report: `macro_f1.lo>=0.55`, `hard:acc2>=0.7`, `*:coverage>=0.99`; and on a run: no worse than a base."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lore_cli import requirement
 from lore_cli.errors import UsageError
+from lore_cli.rair.intervals import LEVEL
 from lore_cli.rair.metrics import METRICS
 from lore_cli.rair.report import find_slice, slice_name
 
@@ -52,6 +54,28 @@ def unmet(document: dict[str, Any], measures: list[Measure]) -> list[str]:
                 lines.append(f"{name}: {metric} is not measured (n = {entry['n']}, queries = {entry['queries']}); required {text}")
             elif not measure.required.met(found):
                 lines.append(f"{name}: {metric} is {found:.4f}; required {text}")
+    return lines
+
+
+def worse(comparison: dict[str, Any], metrics: Sequence[str], margin: float | None) -> list[str]:
+    """One line for every slice and metric in which run b is worse than run a, the base.
+
+    Without a margin: worse beyond chance, with p of the permutation test below 5 % after Holm's correction. With one: not shown to be at most
+    `margin` worse, that is, the lower bound of the difference is below -margin; a slice without bounds is not shown to be.
+    """
+    lines = []
+    for entry in comparison["slices"]:
+        corrected = f", corrected for {len(comparison['slices']) - 1} slices" if entry["slice"] else ""
+        for name in metrics:
+            found = entry["metrics"].get(name)
+            if found is None:
+                continue
+            place = f"{slice_name(entry['slice'])}: {name} is {found['b']:.4f}, that of the base {found['a']:.4f}"
+            if margin is None and found["difference"] < 0 and found["p_holm"] < 1 - LEVEL:
+                lines.append(f"{place}: worse (p {found['p_holm']:.4f}{corrected})")
+            elif margin is not None and (found["lo"] is None or found["lo"] < -margin):
+                bound = "has no interval" if found["lo"] is None else f"may be as low as {found['lo']:+.4f}"
+                lines.append(f"{place}: the difference {bound}; at most {margin:g} is allowed")
     return lines
 
 

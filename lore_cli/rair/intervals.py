@@ -42,8 +42,10 @@ def swap_sums(first: Array, second: Array, draws: int, seed: int) -> tuple[Array
     import numpy
 
     generator = numpy.random.default_rng(seed)
-    swapped = generator.integers(0, 2, size=(draws, len(first))).astype(float)
-    change = swapped @ (second - first)
+    gap, change = second - first, numpy.zeros((draws, first.shape[1]))
+    block = max(1, _BLOCK // max(len(first), 1))
+    for start in range(0, draws, block):
+        change[start : start + block] = generator.integers(0, 2, size=(min(block, draws - start), len(first)), dtype=numpy.int8).astype(float) @ gap
     return first.sum(0) + change, second.sum(0) - change
 
 

@@ -23,6 +23,15 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def comparison_notes(document: Mapping[str, Any]) -> list[str]:
+    """What a comparison says below its table: McNemar's test over all rows, and the smallest difference that would show."""
+    whole = document["slices"][0]
+    tests = [f"{title(name)} {test['only_a']:,} : {test['only_b']:,} (p {short(test['p'], 4)})" for name, test in whole["mcnemar"].items()]
+    sizes = [f"{title(name)} {short(size, 3)}" for name, size in whole["detectable"].items() if size]
+    shown = [f"smallest true difference that would show (5 %, power 80 %): {', '.join(sizes)}"] if sizes else []
+    return [f"pairs that only a has right : only b (McNemar, exact, pairs taken as independent): {', '.join(tests)}", *shown]
+
+
 def _ranking_title(name: str) -> str:
     measure, _, depth = name.partition("@")
     return f"{ {'ndcg': 'nDCG', 'p': 'P', 'judged': 'Judged'}[measure] }@{depth}"

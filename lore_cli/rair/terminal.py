@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from lore_cli.rair.board import Board
 from lore_cli.rair.figures import HEADLINE, cell, headline, short, title
-from lore_cli.rair.notes import notes
+from lore_cli.rair.notes import comparison_notes, notes
 from lore_cli.rair.report import slice_name
 from lore_cli.rair.sections import Section
 
@@ -91,11 +91,12 @@ def show_comparison(document: dict[str, Any], file: TextIO) -> None:
             found = entry["metrics"].get(name)
             if found and (not entry["slice"] or name in HEADLINE[:3]):
                 bounds = "" if found["lo"] is None else f" [{found['lo']:+.3f}, {found['hi']:+.3f}]"
-                rows.append([slice_name(entry["slice"]), title(name), short(found["a"], 3), short(found["b"], 3), f"{found['difference']:+.3f}{bounds}", f"{found['p']:.4f}"])
+                rows.append([slice_name(entry["slice"]), title(name), short(found["a"], 3), short(found["b"], 3), f"{found['difference']:+.3f}{bounds}", f"{found['p']:.4f}", f"{found['p_holm']:.4f}"])
     a, b = (", ".join(document[side]) or "no judge" for side in "ab")
-    show_table(f"a: {a} · b: {b}", ["slice", "metric", "a", "b", "b - a", "p"], rows, file, left=2)
+    show_table(f"a: {a} · b: {b}", ["slice", "metric", "a", "b", "b - a", "p", "p (Holm)"], rows, file, left=2)
     interval = document["interval"]
-    print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}; p: permutation of whole queries; {interval['draws']} draws; not corrected for many slices", file=file)
+    print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}; p: permutation of whole queries; {interval['draws']} draws; p (Holm): corrected for the number of slices", file=file)
+    _show_notes(comparison_notes(document), file)
 
 
 def show_board(board: Board, file: TextIO) -> None:

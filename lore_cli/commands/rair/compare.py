@@ -7,56 +7,50 @@ from typing import Any
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Inputs, Run, run_options
-from lore_cli.commands.gold import Gold, gold_options, refusing
+from lore_cli.commands.common import Run, run_options
+from lore_cli.commands.gold import Gold, filled, gold_options
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
-from lore_cli.records import Verdict
 
 
 @click.command(context_settings=SETTINGS)
 @run_options("rair compare")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("runs", nargs=-1, required=True, metavar="A B [C]...")
 @gold_options
-@click.option("--json", "json_path", metavar="FILE", help="Write the comparison as JSON.")
-@click.option("--flips", metavar="FILE", help="Write the pairs that only one of the runs has right (JSONL).")
+@click.option("--json", "json_path", metavar="FILE", help="Write the comparison as JSON; of more than two runs a list of them under `comparisons`.")
+@click.option("--flips", metavar="FILE", help="Write the pairs that only one of two runs has right (JSONL); of more than two runs with `run`, its number after A.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
-def cli(run: Run, a: str, b: str, gold: Gold, json_path: str | None, flips: str | None, force: bool) -> int:
-    """Compare two runs on the same pairs: differences B - A with paired intervals and a permutation test, clustered by query.
+def cli(run: Run, runs: tuple[str, ...], gold: Gold, json_path: str | None, flips: str | None, force: bool) -> int:
+    """Compare runs on the same pairs: differences from the first, A, with paired intervals and a permutation test, clustered by query.
+
+    p is corrected for the number of slices and runs (Holm) where it says so. McNemar's test counts the pairs that only one run has right, as if
+    pairs of one query were independent: with many pairs a query trust the permutation test.
 
     \b
     Example:
       $ lore-rair run examples/pairs.jsonl --judge lexical:examples/pairs.jsonl -o /tmp/a.jsonl --force
       $ lore-rair run examples/pairs.jsonl --judge rulebook: -o /tmp/b.jsonl --force
-      $ lore-rair compare /tmp/a.jsonl /tmp/b.jsonl --gold examples/pairs.jsonl
+      $ lore-rair compare /tmp/a.jsonl /tmp/b.jsonl --gold examples/pairs.jsonl --flips /tmp/flips.jsonl --force
     """
     errors.require("scipy", "report")
-    from lore_cli.rair import compare as comparing
-    from lore_cli.rair.join import joined
-    from lore_cli.rair.tally import Tally
+    from lore_cli.rair.compare import comparisons
     from lore_cli.rair.terminal import show_comparison, stdout
 
     for path in (json_path, flips):
         stream.refuse_existing(path, force)
-    if a == b == "-":
-        raise errors.UsageError("A and B cannot both be standard input", hint="give one of them as a file")
-    sides = [Inputs((path,), None, "fail", stream.Rejects(None)) for path in (a, b)]
-    book = gold.rulebook((a, b))
-    tallies = [Tally(book, gold.fields) for _ in sides]
+    if len(runs) < 2 or runs.count("-") > 1:
+        raise errors.UsageError("two runs or more are compared, one of them from standard input at most", hint="lore-rair compare A.jsonl B.jsonl --gold PAIRS")
     flipped: list[dict[str, Any]] = []
-    comparing.paired(*(joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides), *tallies, flipped)
-    for path, tally in zip((a, b), tallies, strict=True):
-        if tally.missing and not gold.partial:
-            raise errors.BadInput(f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
-    document = comparing.comparison(*tallies, gold.draws, run.seed)
-    show_comparison(document, stdout())
+    tallies = filled(runs, gold, flipped)
+    documents = comparisons(tallies, gold.draws, run.seed)
+    for document in documents:
+        show_comparison(document, stdout())
     if flips:
         with stream.open_output(flips, force=force) as writer:
             for row in flipped:
                 writer.write(row)
     if json_path:
-        stream.write_json_atomic(json_path, document)
+        stream.write_json_atomic(json_path, documents[0] if len(documents) == 1 else {"comparisons": documents})
     for path in (json_path, flips):
-        write_manifest(path, command=run.name, inputs=[s for s in (a, b) if s != "-"] + gold.files(), settings=run.settings, counts={"pairs": len(tallies[0].cell), "flips": len(flipped)})
+        write_manifest(path, command=run.name, inputs=[s for s in runs if s != "-"] + gold.files(), settings=run.settings, counts={"pairs": len(tallies[0].cell), "flips": len(flipped)})
     return errors.EXIT_DONE
