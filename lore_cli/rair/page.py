@@ -1,12 +1,14 @@
-"""Reports as self-contained pages: one HTML file with its style, drawings and images inside, which asks nothing of any server and runs no script.
+"""Reports as self-contained pages: one HTML file with its style, drawings, images and the script that sorts tables inside, which asks nothing of any server.
 
-Queries, titles and reasons are other people's text: templates escape everything, and control characters are replaced before that.
+Queries, titles and reasons are other people's text: templates escape everything, control characters are replaced before that, and the page's policy lets
+no script run but that one, told by its hash.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,11 +108,15 @@ def _environment() -> jinja2.Environment:
     from lore_cli.errors import require
 
     jinja = require("jinja2", "report")
+    import markupsafe  # which jinja2 needs itself
+
     environment = jinja.Environment(
         loader=jinja.PackageLoader("lore_cli.rair", "templates"), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
     )
     environment.filters |= {"split": split, "short": short, "percent": percent, "slice_name": slice_name}
-    environment.globals |= {"GRADES": GRADES, "ABSENT": ABSENT, "measured": measured, "cell": cell}
+    script = environment.get_template("sort.js.j2").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {"script": markupsafe.Markup(script), "script_hash": f"sha256-{digest}", "GRADES": GRADES, "ABSENT": ABSENT, "measured": measured, "cell": cell}
     return environment
 
 
