@@ -256,18 +256,24 @@ def judge_to_output(
     judge = judging.open()
 
     def work(pairs: Iterator[Pair]) -> Iterator[Outcome]:
-        kept: deque[Pair] = deque()
-
-        def remember() -> Iterator[Pair]:
-            for pair in pairs:
-                kept.append(pair)
-                yield pair
-
-        for verdict in judge(remember()):
-            yield Outcome("failed" if verdict.error else "done", row(kept.popleft(), verdict))
+        for pair, verdict in with_verdicts(judge, pairs):
+            yield Outcome("failed" if verdict.error else "done", row(pair, verdict))
 
     identity = {**judge.identity(), "samples": judging.settings.samples, "soft": judging.settings.soft, "seed": run.seed, "temperature": judging.settings.temperature}
     return map_to_output(Pair, inputs, output, run, identity, work, "pairs judged", spending=judging.spending)
+
+
+def with_verdicts(judge: Judge, pairs: Iterator[AnyRecord]) -> Iterator[tuple[AnyRecord, Verdict]]:
+    """Every pair beside its verdict; a judge may read some pairs ahead."""
+    asked: deque[AnyRecord] = deque()
+
+    def remember() -> Iterator[AnyRecord]:
+        for pair in pairs:
+            asked.append(pair)
+            yield pair
+
+    for verdict in judge(remember()):
+        yield asked.popleft(), verdict
 
 
 def map_to_output(
@@ -282,14 +288,18 @@ def map_to_output(
     counts: dict[str, Any] | None = None,
     needs: Sequence[str] = (),
     spending: Spending | None = None,
+    last: Callable[[Iterator[Outcome]], Iterator[Outcome]] = iter,
 ) -> int:
-    """Rows → `work` → rows, resumable, with rejected rows in a file of their own, a manifest and a summary line, which tell what `spending` came to."""
+    """Rows → `work` → rows, resumable, with rejected rows in a file of their own, a manifest and a summary line, which tell what `spending` came to.
+
+    last: what is decided of a row by the others, after `work`; it is not recorded, and sees the recorded outcomes too.
+    """
     ledger = Ledger(output.path, identity, resume=output.resume, retry_failed=output.retry_failed, force=output.force)
     complete = False
     rejected = 0
     try:
         with output.open() as writer, _rejected_writer(rejected_path) as reject_writer:
-            for outcome in run.log.track(ledger.map(inputs.read(kind, needs=needs), work), what):
+            for outcome in last(run.log.track(ledger.map(inputs.read(kind, needs=needs), work), what)):
                 if outcome.state != "rejected":
                     writer.write(outcome.row)
                 elif reject_writer is not None:

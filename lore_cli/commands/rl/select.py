@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
-from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, judge_options, map_to_output, output_options, resume_options, run_options
+from lore_cli.commands.common import (
+    Inputs, Judging, Output, Run, input_options, judge_options, map_to_output, output_options, resume_options, run_options, with_verdicts,
+)  # fmt: skip
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.errors import UsageError
 from lore_cli.ledger import Outcome
-from lore_cli.records import Pair, Verdict, row_of
+from lore_cli.records import Trace, parse
+
+DRAWS = 8
+PLAIN = "plain"  # the capability of a query that meets no criterion
 
 
 @click.command(context_settings=SETTINGS)
@@ -22,44 +27,70 @@ from lore_cli.records import Pair, Verdict, row_of
 @judge_options()
 @click.option("--least", type=click.FloatRange(0, 1), default=0.01, help="Least share of draws that must be right.")
 @click.option("--most", type=click.FloatRange(0, 1), default=0.9, help="Greatest share of draws that may be right.")
-def cli(inputs: Inputs, output: Output, judging: Judging, run: Run, least: float, most: float) -> int:
+@click.option("--unsure", type=click.FloatRange(0, 1), metavar="MARGIN", help="In place of the band: pairs whose first two grades are at most so far apart.")
+@click.option("--per-grade", type=click.IntRange(min=1), metavar="N", help="Of these, N of each human grade.")
+@click.option("--per-capability", type=click.IntRange(min=1), metavar="N", help="Of these, N of each capability; with --per-grade, what either wants.")
+@click.option("--rejected", metavar="FILE", help="Where the other pairs go, with the reason.")
+def cli(
+    inputs: Inputs, output: Output, judging: Judging, run: Run, least: float, most: float, unsure: float | None, per_grade: int | None, per_capability: int | None,
+    rejected: str | None,
+) -> int:  # fmt: skip
     """Keep the pairs a model gets right sometimes: pass rate within [LEAST, MOST] over --samples draws (default 8).
 
     Pairs that are always or never right give GRPO no gradient. A kept row is the pair with `pass_rate` (share of draws with the human
     grade) and `selected_because`. Pairs without a human grade are left out and counted.
 
+    --unsure keeps the low-confidence pool instead, whether graded or not: `margin` is how much the first grade is ahead of the second, by
+    probability with --soft, else by share of draws. Good for pairs that people should grade next.
+
+    A quota takes rows by a hash of their content. Capabilities are what makes a query hard (negation, units, price, glossary, unlisted,
+    many-needs, script), and plain. Bounded memory: with quotas the kept rows, which come at the end.
+
     \b
     Example:
       $ lore-rl select examples/pairs.jsonl --judge rulebook: --least 0 --most 1 -o /tmp/selected.jsonl --force
+      $ lore-rl select examples/pairs.jsonl --judge lexical:examples/pairs.jsonl --soft --unsure 0.5 --per-grade 2 --quiet
     """
+    from lore_cli.train.selection import Strata, in_band, is_unsure
+
     if least > most:
         raise UsageError(f"--least {least:g} is more than --most {most:g}")
-    judging.options["samples"] = judging.options["samples"] or 8
+    if unsure is None or not judging.options["soft"]:
+        judging.options["samples"] = judging.options["samples"] or DRAWS
     judge = judging.open()
 
-    def work(pairs: Iterator[Pair]) -> Iterator[Outcome]:
-        asked: deque[Pair] = deque()
+    def work(pairs: Iterator[Trace]) -> Iterator[Outcome]:
+        for pair, verdict in with_verdicts(judge, pairs):
+            yield in_band(pair, verdict, least, most) if unsure is None else is_unsure(pair, verdict, unsure)
 
-        def remember() -> Iterator[Pair]:
-            for pair in pairs:
-                asked.append(pair)
-                yield pair
+    quotas = {kind: number for kind, number in (("grade", per_grade), ("capability", per_capability)) if number}
+    strata, counts = Strata(quotas, _strata(judging)), {}
 
-        for verdict in judge(remember()):
-            yield _selected(asked.popleft(), verdict, least, most)
+    def balanced(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        yield from strata.kept(outcomes)
+        counts["strata"] = strata.summary()
 
-    identity = {**judge.identity(), "samples": judging.settings.samples, "temperature": judging.settings.temperature, "seed": run.seed, "band": [least, most]}
-    return map_to_output(Pair, inputs, output, run, identity, work, "pairs selected")
+    settings = judging.settings
+    identity = {**judge.identity(), "samples": settings.samples, "soft": settings.soft, "temperature": settings.temperature, "seed": run.seed}
+    identity |= {"band": [least, most]} if unsure is None else {"unsure": unsure}
+    code = map_to_output(Trace, inputs, output, run, identity, work, "pairs selected", rejected, counts, spending=judging.spending, last=balanced)
+    for name, found in counts["strata"].items():
+        run.log.say(f"{name}: {', '.join(f'{number} {what}' for what, number in found.items())}")
+    return code
 
 
-def _selected(pair: Pair, verdict: Verdict, least: float, most: float) -> Outcome:
-    row = dict(row_of(pair))
-    if verdict.samples is None:
-        return Outcome("failed", row | {"error": verdict.error or "the judge draws no samples"})
-    if pair.grade is None:
-        return Outcome("rejected", row | {"reason": "no human grade"})
-    rate = sum(grade == pair.grade for grade in verdict.samples) / len(verdict.samples)
-    reason = f"pass rate {rate:.3g} of {len(verdict.samples)} draws lies in [{least:g}, {most:g}]"
-    if not least <= rate <= most:
-        return Outcome("rejected", row | {"pass_rate": rate, "reason": reason.replace("lies in", "is outside")})
-    return Outcome("done", row | {"pass_rate": rate, "selected_because": reason})
+def _strata(judging: Judging) -> Any:
+    """From a row to its strata: the human grade, and every capability of its query."""
+    from lore_cli.path.knowledge import load_glossary
+    from lore_cli.rair.criteria import query_criteria
+    from lore_cli.train.rewards import needs_of
+
+    rulebook, glossary = judging.settings.rulebook, load_glossary(judging.settings.knowledge)
+
+    def of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        pair = parse(Trace, row)
+        yield "grade", pair.grade or "none"
+        found = query_criteria(pair.query, tuple(needs_of(pair, rulebook, glossary)), rulebook, glossary)
+        yield from (("capability", name) for name in sorted(found) or [PLAIN])
+
+    return of
