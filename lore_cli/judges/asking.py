@@ -73,12 +73,12 @@ class Asking:
         with self._changed:
             answers = [self._join(pair, until) for pair in pairs]
             self._changed.notify(self._threads)
-        while not self._threads and self._waiting:
-            self._judge(self._next())
+        while (batch := self._own_work()):
+            self._judge(batch)
         return answers
 
     def close(self) -> None:
-        """Let the threads end once nothing waits."""
+        """Let the threads end once nothing waits; whoever asks from now on does the work."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -95,6 +95,11 @@ class Asking:
             self._waiting.append(asked)
         asked.until = max(asked.until, until)
         return asked.answer
+
+    def _own_work(self) -> list[_Asked]:
+        """What the asker has to judge: nothing while there are threads for it."""
+        with self._changed:
+            return self._next() if not self._threads or self._closed else []
 
     def _next(self) -> list[_Asked]:
         return [self._waiting.popleft() for _ in range(min(self.batch, len(self._waiting)))]

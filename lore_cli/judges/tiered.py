@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
 
 from lore_cli.errors import UsageError
 from lore_cli.judges import JudgeSettings, open_judge
+from lore_cli.judges.absent import open_or_wait
 from lore_cli.judges.asking import Asking, Busy, Question, Unwanted, question_of
 from lore_cli.judges.cached import Cache, open_cache, verdict_of
 from lore_cli.judges.plan import Router, Tier, beside, load_plan
@@ -26,6 +27,7 @@ from lore_cli.records import Pair, Verdict, parse, row_of
 from lore_cli.stream import chunks
 
 _WINDOW_BATCHES = 8  # pairs routed together: enough for full batches in each tier
+_PATIENCE = 5  # deadlines after which a request to a server is given up: what comes late is remembered, what never comes must not hold a thread
 _NETWORK_THREADS = 8  # of a model behind a network: pairs of new requests need not wait for the replies to those before
 
 
@@ -33,7 +35,7 @@ _NETWORK_THREADS = 8  # of a model behind a network: pairs of new requests need 
 class Live:
     """What holds under traffic and not offline, where every answer is waited for and nothing is remembered.
 
-    deadline_s: how long the model is waited for. most_waiting: pairs that may wait for the model, and for the student; with more it is busy.
+    deadline_s: how long the model is waited for. most_waiting: pairs that may wait for the model; with more it is busy.
     remembered: answers of the model kept in memory. retry_s: how long a failed pair is not put to the model again.
     """
 
@@ -107,9 +109,10 @@ class TieredJudge:
                     self._recall(self.recent, one)
         return routed
 
-    def finish(self, routed: Sequence[Routed], deadline_s: float | None = None) -> None:
-        """Have student and model answer the rest. Waits for the model until the deadline, and for the student. From any thread."""
-        until = inf if self.live is None else time.monotonic() + (self.live.deadline_s if deadline_s is None else deadline_s)
+    def finish(self, routed: Sequence[Routed], until: float | None = None) -> None:
+        """Have student and model answer the rest. Waits for the student, and for the model `until` (`time.monotonic`; the deadline from now). From any thread."""
+        if until is None:
+            until = time.monotonic() + self.live.deadline_s if self.live else inf
         rest = [one for one in routed if one.verdict is None]
         self._ask(self.student, [one for one in rest if one.tier != "tail" or self.tail is None], "student")
         wanting = [one for one in rest if self._goes_on(one)]
@@ -260,12 +263,12 @@ def open(
     student, tail = (given or (beside(target, named) if named else None) for given, named in ((student, plan.student), (tail, plan.tail)))
     if student is None and tail is None:
         raise UsageError(f"{target} names neither a student nor a tail judge", hint="make the plan again with --student URI, --tail URI or both")
-    window = settings.batch_size * _WINDOW_BATCHES
+    window = settings.batch_size * (1 if live else _WINDOW_BATCHES)
     return TieredJudge(
         router=Router(target, plan),
         cache=open_cache(folder, settings.rulebook.hash, plan.expire_s) if folder else None,
-        student=_asking(student, settings, live, window),
-        tail=_asking(tail, settings, live, window),
+        student=_asking(student, settings, live, window, tail is not None),
+        tail=_asking(tail, settings, live, window, student is not None, live.most_waiting if live else inf),
         threshold=plan.threshold,
         ttl_s=plan.ttl_s,
         recent=Recent(live.remembered, plan.expire_s, live.retry_s, time.time) if live and tail else None,
@@ -277,10 +280,13 @@ def open(
     )
 
 
-def _asking(uri: str | None, settings: JudgeSettings, live: Live | None, window: int) -> Asking | None:
+def _asking(uri: str | None, settings: JudgeSettings, live: Live | None, window: int, may_wait: bool, most_waiting: float = inf) -> Asking | None:
+    """How a judge is asked. may_wait: under traffic the system starts without it, when it is a server that is down and another can answer."""
     if uri is None:
         return None
-    judge = open_judge(uri, settings)
     if live is None:
-        return Asking(judge, window)
-    return Asking(judge, settings.batch_size, _NETWORK_THREADS if uri.startswith("http") else 1, live.most_waiting)
+        return Asking(open_judge(uri, settings), window)
+    served = uri.startswith(("http://", "https://"))
+    settings = replace(settings, timeout_s=min(settings.timeout_s, _PATIENCE * live.deadline_s))
+    judge = open_or_wait(uri, settings, live.retry_s) if served and may_wait else open_judge(uri, settings)
+    return Asking(judge, window, _NETWORK_THREADS if served else 1, most_waiting)

@@ -21,6 +21,7 @@ VERBS: dict[str, Verb] = {
     "rollback": Verb("tier.rollback", "Serve an earlier generation again, at once."),
     "status": Verb("tier.status", "Show generations, entries and their ages."),
     "route": Verb("tier.route", "Judge pairs as the deployed system does."),
+    "serve": Verb("tier.serve", "Answer by HTTP as the deployed system does."),
     "replay": Verb("tier.replay", "Run a log through a plan: traffic, hits, GoodRate, cost."),
 }
 

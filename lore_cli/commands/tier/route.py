@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
-from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, judge_to_output, output_options, resume_options, run_options
-from lore_cli.commands.tier.shared import plan_options
+from lore_cli.commands.common import Inputs, Output, Run, input_options, judge_to_output, output_options, resume_options, run_options
+from lore_cli.commands.tier.shared import Deployed, plan_options
 from lore_cli.commands.verbs import SETTINGS
 
 
@@ -15,8 +17,15 @@ from lore_cli.commands.verbs import SETTINGS
 @output_options
 @resume_options
 @plan_options
-def cli(inputs: Inputs, output: Output, judging: Judging, run: Run, plan_path: str) -> int:
-    """Judge pairs as the deployed system does: verdicts with tier and route.
+@click.option("--deadline", "deadline_s", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="Wait so long for the model, for --batch-size pairs at a time; without it as long as it takes.")
+def cli(inputs: Inputs, output: Output, judging: Deployed, run: Run, plan_path: str, deadline_s: float | None) -> int:
+    """Judge pairs as the deployed system does: verdicts with tier, route, answered_by and age_s.
+
+    A fresh entry of the cache answers the head, the student the middle and what the cache does not hold, the model the tail and what the student is
+    not sure of. Where the model fails, is late or busy, the student's answer stands in, marked `fallback`; a pair that nobody answers has an `error`.
+
+    With --deadline routing is as in `lore-tier serve`: late answers of the model are remembered for the next time a pair is asked, a pair that the model
+    failed for is not put to it again for half a minute, a stale entry is served while the model is asked anew.
 
     \b
     Example:
@@ -24,4 +33,8 @@ def cli(inputs: Inputs, output: Output, judging: Judging, run: Run, plan_path: s
       $ lore-tier refresh --plan /tmp/plan.json --pairs examples/pairs.jsonl --judge rulebook: --cache /tmp/cache --quiet
       $ lore-tier route examples/pairs.jsonl --plan /tmp/plan.json | head -3
     """
+    if deadline_s is not None:
+        from lore_cli.judges.tiered import Live
+
+        judging = dataclasses.replace(judging, live=Live(deadline_s))
     return judge_to_output(inputs, output, judging, run)

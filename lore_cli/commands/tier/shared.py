@@ -6,14 +6,18 @@ import functools
 import os
 import re
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Judging, Run
+
+if TYPE_CHECKING:
+    from lore_cli.judges.tiered import Live, TieredJudge
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -32,14 +36,27 @@ class Duration(click.ParamType):
         return float(parts[1]) * _UNITS[parts[2]]
 
 
+@dataclass(frozen=True)
+class Deployed(Judging):
+    """The judge of a plan. live: how it behaves under traffic; None: offline. named: cache, student and tail in place of the plan's."""
+
+    live: Live | None = None
+    named: dict[str, str | None] = field(default_factory=dict)
+
+    def open(self) -> TieredJudge:
+        from lore_cli.judges import tiered
+
+        return tiered.open(self.uri.partition(":")[2], self.settings, self.live, **self.named)
+
+
 def plan_options(function: Any) -> Any:
-    """--plan and how its judges are asked → `plan_path: str`, `judging: Judging` of tier:PLAN. An http judge takes its key from LORE_API_KEY."""
+    """--plan and how its judges are asked → `plan_path: str`, `judging: Deployed` of tier:PLAN. An http judge takes its key from LORE_API_KEY."""
 
     @functools.wraps(function)
     def call(*, plan_path: str, rulebook: str | None, run: Run, **rest: Any) -> Any:
         names = ("knowledge", "samples", "soft", "batch_size", "timeout_s", "concurrency")
         options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": os.environ.get("LORE_API_KEY")}
-        return function(plan_path=plan_path, judging=Judging(f"tier:{plan_path}", rulebook, options), run=run, **rest)
+        return function(plan_path=plan_path, judging=Deployed(f"tier:{plan_path}", rulebook, options), run=run, **rest)
 
     for option in (
         click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),

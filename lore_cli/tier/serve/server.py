@@ -1,0 +1,117 @@
+"""Sockets, signals, and patience with clients: uvicorn, with what it leaves open closed.
+
+uvicorn waits for ever for a client that connects and sends its request's head slowly or not at all (slow-loris), has no limit on connections that says
+when to come back, and ends by the signal that it was stopped with. Here a head must be there within `head_s`, connections over the limit get the
+same 503 as any overload, and SIGTERM and SIGINT end in order: no new connections, requests in flight answered, exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lore_cli.errors import Missing
+
+_TOO_MANY = b'{"error":"too many connections","next":"ask again in 1 s"}'
+_SHED = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_TOO_MANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """head_s: seconds for a request's head. idle_s: that a connection is kept between requests. stop_s: for requests in flight when the server stops.
+
+    connections: most of them open at once.
+    """
+
+    head_s: float = 10.0
+    idle_s: int = 30
+    stop_s: int = 30
+    connections: int = 1000
+
+
+class PatientProtocol(H11Protocol):
+    """A connection whose requests must begin within a time."""
+
+    patience = Patience()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_due: asyncio.TimerHandle | None = None
+        if len(self.connections) > self.patience.connections:
+            transport.write(_SHED + _TOO_MANY)
+            transport.close()
+            return
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._head_due is None and not self._in_request():
+            self._expect_head()
+        super().data_received(data)
+        if self._in_request():
+            self._head_is_there()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def _in_request(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        self._head_due = self.loop.call_later(self.patience.head_s, self.transport.close)
+
+    def _head_is_there(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+
+class OrderlyServer(uvicorn.Server):
+    """Ends by SIGTERM or SIGINT with what is in flight answered; SIGHUP calls `on_hangup`."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None], on_hangup: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop, self._on_hangup = on_stop, on_hangup
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        yield
+
+    def _stop(self, number: int) -> None:
+        self._on_stop()
+        self.handle_exit(number, None)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `Missing` when the address cannot be had."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(found[4][:2], family=found[0], backlog=2048)
+    except OSError as error:
+        raise Missing(f"cannot listen on {host} port {port}: {error.strerror or error}", hint="pass another --host or --port; 0 takes any free port") from error
+
+
+def run(app: Any, listening: socket.socket, patience: Patience, on_stop: Callable[[], None], on_hangup: Callable[[], None]) -> None:
+    """Serve until told to stop."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients do wrong is in the counters
+    protocol = type("Protocol", (PatientProtocol,), {"patience": patience})
+    config = uvicorn.Config(
+        app, http=protocol, ws="none", loop="asyncio", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        timeout_keep_alive=patience.idle_s, timeout_graceful_shutdown=patience.stop_s,
+    )  # fmt: skip
+    OrderlyServer(config, on_stop, on_hangup).run(sockets=[listening])
