@@ -4,9 +4,32 @@
 """
 
 import os
+import signal
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def ctrl_c_at(monkeypatch):
+    """Ctrl-C while a certain step is computed."""
+    from lore_cli.train import common
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
+    real = common.Watch.on_step_end
+
+    def interrupt_at(step: int, times: int = 1) -> None:
+        def on_step_end(self, args, state, control, **rest):
+            real(self, args, state, control, **rest)
+            if state.global_step == step:
+                for _ in range(times):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(common.Watch, "on_step_end", on_step_end)
+
+    yield interrupt_at
+    signal.signal(signal.SIGINT, handler)

@@ -15,7 +15,6 @@ import training_toys as toys
 from commands_run import lore
 from safetensors.torch import load_file
 
-from lore_cli.train import common
 from lore_cli.train.unfinished import latest
 
 SETTINGS = ("--from-scratch", "tiny", "--batch-tokens", 256, "--max-steps", 40, "--save-steps", 4)
@@ -51,25 +50,6 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def timeless(folder: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if name in ("step", "loss", "grad_norm", "learning_rate")} for row in toys.read(folder / "metrics.jsonl") if "loss" in row]
-
-
-@pytest.fixture
-def ctrl_c_at(monkeypatch):
-    """Ctrl-C while a certain step is computed."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
-    real = common.Watch.on_step_end
-
-    def interrupt_at(step: int, times: int = 1) -> None:
-        def on_step_end(self, args, state, control, **rest):
-            real(self, args, state, control, **rest)
-            if state.global_step == step:
-                for _ in range(times):
-                    os.kill(os.getpid(), signal.SIGINT)
-
-        monkeypatch.setattr(common.Watch, "on_step_end", on_step_end)
-
-    yield interrupt_at
-    signal.signal(signal.SIGINT, handler)
 
 
 def test_after_kill_9_the_run_ends_in_the_weights_and_metrics_of_an_uninterrupted_one(rows, whole, tmp_path):

@@ -3,62 +3,95 @@
 The paper (§ stage 2) aligns by RL so that pass@1 moves toward pass@8; the settings follow its sister work where known (group-relative
 advantages, temperature near 1, clip 0.2, KL 0.02 to the SFT model, rate 1e-6). Ours:
 1. rewards (train/rewards.py);
-2. prompts come from `lore-rl select`, whose band leaves out pairs that are always or never right: their groups have no gradient;
+2. prompts come from `lore-rl select`, whose band leaves out pairs that are always or never right: their groups have no gradient; those that come to be
+   so on the way are replaced by further draws (train/rl_sampling.py);
 3. a model of a few million parameters needs a rate some hundred times higher than a large one to move at all;
 4. an SFT loss on verified traces may stand beside GRPO's (AFRL adds one against forgetting long-tail rules);
-5. the run may be ended by the clock, and the learning rate falls with it.
+5. the run may be ended by the clock, and the learning rate falls with it; alarms end it when the policy collapses (train/alarms.py).
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from transformers import TrainerCallback
+from trl import GRPOConfig
 
 from lore_cli.answer import Layout
-from lore_cli.errors import BadInput
+from lore_cli.errors import BadInput, Unmet
+from lore_cli.models.hf import is_small
 from lore_cli.path.knowledge import EMPTY, Glossary
 from lore_cli.progress import Log
 from lore_cli.prompts import pair_prompt
-from lore_cli.records import Pair, Trace
+from lore_cli.records import Trace, row_of
 from lore_cli.rulebook import Rulebook
 from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
-from lore_cli.models.hf import is_small
-from lore_cli.train.common import Clock, Watch, completion_loss, encode, load_for_training, pad, run, token_batches
+from lore_cli.train.alarms import LIMITS, alarm
+from lore_cli.train.checkpoints import Checkpoints
+from lore_cli.train.common import Clock, Watch, encode, load_for_training, pad, run, token_batches
 from lore_cli.train.finite import diverged
 from lore_cli.train.quiet import hush
+from lore_cli.train.rl_trainer import Prompt, Sampling, Trainer
 
 RATES = {"small": 1e-4, "large": 1e-6}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be learnt: graded pairs (with their needs, where they are traces), with the capabilities each tests, verified traces, and how an answer is asked for and scored."""
+
+    pairs: Sequence[Trace]
+    capabilities: Sequence[frozenset[str]]
+    traces: Sequence[Trace]
+    rulebook: Rulebook
+    layout: Layout
+    prompt: str
+    weights: Mapping[str, float]
+    glossary: Glossary = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size.
 
-    sft_weight: of the SFT loss beside GRPO's, where traces are given: a batch of `sft_tokens` padded tokens in each step.
+    max_refills: rounds of further draws for groups whose rewards' deviation is not above min_spread; 0: every group drawn is learnt from. sft_weight: of
+    the SFT loss beside GRPO's, where traces are given: a batch of `sft_tokens` padded tokens in each step. The rest under TRL's names, GRPOConfig has them;
+    overlong_buffer: DAPO's soft punishment over the last so many of max_new_tokens.
     """
 
     generations: int = 8
     prompts_per_step: int = 8
     temperature: float = 1.0
     rate: float | None = None
-    kl: float = 0.02
-    clip: float = 0.2
+    beta: float = 0.02
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    loss_type: str = "dapo"
+    importance_sampling_level: str = "token"
+    scale_rewards: str = "group"
+    num_iterations: int = 1
+    top_entropy_quantile: float = 1.0
+    mask_truncated_completions: bool = False
+    overlong_buffer: int = 0
+    max_refills: int = 3
+    min_spread: float = 1e-4
+    guided_replay: bool = False
+    curriculum: bool = False
     max_steps: int = 200
     max_seconds: float | None = None
     max_new_tokens: int = 128
-    loss: str = "dapo"
     sft_weight: float = 0.1
     sft_tokens: int = 2048
     seed: int = 0
+    alarms: Mapping[str, float] = field(default_factory=lambda: LIMITS)
 
 
 def default_rate(model: Any) -> float:
@@ -66,46 +99,44 @@ def default_rate(model: Any) -> float:
     return RATES["small" if is_small(model) else "large"]
 
 
-def train(
-    pairs: Sequence[Pair | Trace], base: str, rulebook: Rulebook, layout: Layout, prompt: str, weights: Mapping[str, float], settings: Settings, folder: Path, log: Log,
-    traces: Sequence[Trace] = (), glossary: Glossary = EMPTY,
-) -> dict[str, float]:
+def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log) -> dict[str, float]:
     """Train from the model in `base`, write the aligned model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
-    traces: what the SFT loss learns from. Pairs without a human grade are left out; raises `BadInput` when no other is there, and when the numbers of the run cease to be finite. Buffers its prompts.
+    Goes on from the last of `checkpoints`. Buffers its prompts. Raises `BadInput` when a pair lacks what the settings need and when the numbers of the run
+    cease to be finite, `Interrupted` when the user stopped it, `Unmet` when an alarm did; both leave a checkpoint.
     """
-    graded = [pair for pair in pairs if pair.grade is not None]
-    if not graded:
-        raise BadInput("no pair has a human grade: there is nothing to align with", hint="give pairs with `grade`, for example from lore-rl select")
     hush()
     model, tokenizer = load_for_training(base)
     tokenizer.padding_side = "left"
     rate = settings.rate if settings.rate is not None else default_rate(model)
-    if len(graded) < settings.prompts_per_step:
-        log.say(f"{len(graded)} graded pairs, so {len(graded)} prompts per step instead of {settings.prompts_per_step}")
-        settings = replace(settings, prompts_per_step=len(graded))
-    rows = Dataset.from_list([{"prompt": pair_prompt(pair, rulebook, prompt), "place": place} for place, pair in enumerate(graded)])
+    if len(task.pairs) < settings.prompts_per_step:
+        log.say(f"{len(task.pairs)} graded pairs, so {len(task.pairs)} prompts per step instead of {settings.prompts_per_step}")
+        settings = replace(settings, prompts_per_step=len(task.pairs))
+    sampling = _sampling(task, tokenizer, settings)
     clock = Clock(lambda done: 1 - 0.9 * done, settings.max_steps, settings.max_seconds)
-    trainer = _Trainer(
-        taught=_taught(traces, tokenizer, settings) if traces else None,
+    alarms = _Alarms(settings.alarms)
+    trainer = Trainer(
+        sampling=sampling,
+        taught=_taught(task.traces, tokenizer, settings) if task.traces and settings.sft_weight else None,
         sft_weight=settings.sft_weight,
         model=model,
-        reward_funcs=_reward(graded, rulebook, layout, weights, glossary),
-        args=_config(settings, rate, folder),
-        train_dataset=rows,
+        args=_config(settings, rate, checkpoints.folder),
+        train_dataset=Dataset.from_list([{"prompt": prompt.text} for prompt in sampling.prompts]),
         processing_class=tokenizer,
-        callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, ("reward", "kl", "reward_std"))],
+        callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, ("reward", "kl", "reward_std")), alarms, checkpoints],
     )
     started = time.monotonic()
     try:
-        run(trainer, clock)
-    except RuntimeError as error:  # drawing from a model whose logits overflow fails deep in torch; anything else is a bug and keeps its traceback
-        with torch.no_grad():
-            logits = trainer.model(**tokenizer(rows[0]["prompt"], return_tensors="pt").to(trainer.model.device)).logits
-        if bool(torch.isfinite(logits).all()):
+        run(trainer, clock, checkpoints)
+    except RuntimeError as error:
+        overflow = _overflow(trainer, sampling.prompts[0])
+        if overflow is None:
             raise
-        raise diverged(f"the logits are not finite at step {trainer.state.global_step}") from error
-    summary = {"steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 1), "rate": rate, "pairs": len(graded)}
+        raise overflow from error
+    if alarms.rung:
+        reason = f"alarm at step {trainer.state.global_step}: {alarms.rung}; the run is saved in {checkpoints.folder}"
+        raise Unmet(reason, hint="look at its metrics; lower the rate or raise --beta and start again with --force, or set --alarm and pass --resume")
+    summary = {"steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 1), "rate": rate, "pairs": len(task.pairs)}
     trainer.model.generation_config.temperature = None
     trainer.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -113,50 +144,87 @@ def train(
     return summary | _closing(trainer.state.log_history)
 
 
-class _Trainer(GRPOTrainer):
-    """GRPOTrainer with the SFT loss of a batch of verified reasoning beside its own, `sft_weight` times; `sft_loss` is logged."""
+class _Alarms(TrainerCallback):
+    """Stops and saves the run when its log says that something is wrong."""
 
-    def __init__(self, *, taught: Iterator[dict[str, torch.Tensor]] | None, sft_weight: float, **options: Any) -> None:
-        self._taught, self._sft_weight = taught, sft_weight
-        super().__init__(**options)
+    def __init__(self, limits: Mapping[str, float]) -> None:
+        self._limits = limits
+        self.rung: str | None = None
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        if self._taught is None:
-            return loss
-        batch = {name: values.to(loss.device) for name, values in next(self._taught).items()}
-        learnt = completion_loss(model, batch)
-        self._metrics["train"]["sft_loss"].append(learnt.item())
-        return loss + self._sft_weight * learnt
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.rung = alarm(state.log_history, self._limits)
+        if self.rung:
+            control.should_save = control.should_training_stop = True
 
 
-def _taught(traces: Sequence[Trace], tokenizer: Any, settings: Settings) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of traces without end, each round shuffled anew. Raises `BadInput` when no trace has prompt and completion."""
+def _sampling(task: Task, tokenizer: Any, settings: Settings) -> Sampling:
+    texts = [pair_prompt(pair, task.rulebook, task.prompt) for pair in task.pairs]
+    traces = dict(_answers(task.traces)) if settings.guided_replay else {}
+    answers = {text: row.ids[row.prompt :] for text, row in zip(traces, encode(tokenizer, list(traces), list(traces.values())), strict=True)} if traces else {}
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    longest, punished = settings.max_new_tokens, settings.overlong_buffer
+    weights = {**task.weights, "overlong": 1.0} if punished else task.weights
+
+    def score(row: int, completions: Sequence[str], lengths: Sequence[int]) -> list[Mapping[str, float]]:
+        found: list[Mapping[str, float]] = []
+        for text, length in zip(completions, lengths, strict=True):
+            parts = rewards.reward_parts(text, task.pairs[row], task.rulebook, task.layout, task.glossary)
+            found.append({**parts, "overlong": rewards.length_reward(length, longest - punished, longest) - 1} if punished else parts)
+        return found
+
+    return Sampling(
+        prompts=[Prompt(text, tokens, tests, answers.get(text)) for text, tokens, tests in zip(texts, ids, task.capabilities, strict=True)],
+        wanted=settings.prompts_per_step,
+        max_refills=settings.max_refills,
+        min_spread=settings.min_spread,
+        score=score,
+        total=lambda parts: rewards.total(parts, weights),
+        order=_easy_first(task.pairs) if settings.curriculum else None,
+    )
+
+
+def _easy_first(pairs: Sequence[Trace]) -> list[int]:
+    """Row numbers by falling pass rate: each round goes from what the model mostly gets right to what it seldom does [ours]."""
+    rates = [row_of(pair).get("pass_rate") for pair in pairs]
+    for pair, rate in zip(pairs, rates, strict=True):
+        if not isinstance(rate, int | float):
+            raise BadInput(f"found {rate!r} (a number in [0, 1])", where=f"row '{pair.id}'", field="pass_rate", hint="--curriculum orders by it: lore-rl select writes it")
+    return sorted(range(len(pairs)), key=lambda row: (-rates[row], row))
+
+
+def _answers(traces: Sequence[Trace]) -> list[tuple[str, str]]:
+    """(prompt, completion) of the traces that have both. Raises `BadInput` when none has."""
     rows = [(trace.prompt, trace.completion) for trace in traces if trace.prompt and trace.completion]
     if not rows:
-        raise BadInput("no row has a prompt and a completion for the SFT loss to learn", field="completion", hint="make traces with lore-synth, or leave --traces out")
+        raise BadInput("no row has a prompt and a completion to learn from", field="completion", hint="make traces with lore-synth, or leave --traces out")
+    return rows
+
+
+def _taught(traces: Sequence[Trace], tokenizer: Any, settings: Settings) -> Callable[[int], Iterator[dict[str, torch.Tensor]]]:
+    """From a step on, one batch of traces for each step without end, each round shuffled anew."""
+    rows = _answers(traces)
     data = encode(tokenizer, [prompt for prompt, _ in rows], [completion for _, completion in rows])
-    rounds = (token_batches([len(row.ids) for row in data], settings.sft_tokens, settings.seed + number) for number in itertools.count())
-    return (pad([data[row] for row in batch], tokenizer.pad_token_id) for batches in rounds for batch in batches)
+
+    def batches(step: int) -> Iterator[dict[str, torch.Tensor]]:
+        rounds = (token_batches([len(row.ids) for row in data], settings.sft_tokens, settings.seed + number) for number in itertools.count())
+        every = (batch for batches in rounds for batch in batches)
+        return (pad([data[row] for row in batch], tokenizer.pad_token_id) for batch in itertools.islice(every, step, None))
+
+    return batches
 
 
-def _reward(pairs: Sequence[Pair | Trace], rulebook: Rulebook, layout: Layout, weights: Mapping[str, float], glossary: Glossary) -> Any:
-    """TRL's reward function: one number per completion, whose pair is at its `place`; each part is logged as `reward/PART`."""
-
-    def verifiable(prompts: list[str], completions: list[str], place: list[int], log_metric: Any = None, **_: Any) -> list[float]:
-        parts = [rewards.reward_parts(text, pairs[at], rulebook, layout, glossary) for text, at in zip(completions, place, strict=True)]
-        if log_metric is not None:
-            for name in rewards.WEIGHTS:
-                log_metric(f"reward/{name}", sum(part[name] for part in parts) / len(parts))
-        return [rewards.total(part, weights) for part in parts]
-
-    return verifiable
+def _overflow(trainer: Trainer, prompt: Prompt) -> BadInput | None:
+    """What drawing from a model whose logits overflow comes to: it fails deep in torch. None for anything else, which is a bug and keeps its traceback."""
+    with torch.no_grad():
+        logits = trainer.model(torch.tensor([prompt.ids], device=trainer.model.device)).logits
+    finite = bool(torch.isfinite(logits).all())
+    return None if finite else diverged(f"the logits are not finite at step {trainer.state.global_step}")
 
 
 def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
     on_gpu = torch.cuda.is_available()
     return GRPOConfig(
-        output_dir=str(folder / "checkpoints"),
+        output_dir=str(folder),
         per_device_train_batch_size=settings.generations * settings.prompts_per_step,
         num_generations=settings.generations,
         temperature=settings.temperature,
@@ -165,9 +233,15 @@ def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
         lr_scheduler_type="constant",
         optim="adamw_torch",
         max_grad_norm=1.0,
-        beta=settings.kl,
-        epsilon=settings.clip,
-        loss_type=settings.loss,
+        beta=settings.beta,
+        epsilon=settings.epsilon,
+        epsilon_high=settings.epsilon_high,
+        loss_type=settings.loss_type,
+        importance_sampling_level=settings.importance_sampling_level,
+        scale_rewards=settings.scale_rewards,
+        num_iterations=settings.num_iterations,
+        top_entropy_quantile=settings.top_entropy_quantile,
+        mask_truncated_completions=settings.mask_truncated_completions,
         max_steps=settings.max_steps,
         seed=settings.seed,
         data_seed=settings.seed,
@@ -181,7 +255,6 @@ def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        shuffle_dataset=True,
         log_completions=False,
     )
 
@@ -198,7 +271,7 @@ def _closing(history: list[dict[str, float]]) -> dict[str, float]:
     if not steps:
         return {}
     fifth = max(1, len(steps) // 5)
-    names = {"reward": "reward", "reward_std": "reward_std", "frac_reward_zero_std": "groups_without_spread", "kl": "kl", "completions/mean_length": "length"}
+    names = {"drawn/reward": "reward", "reward_std": "reward_std", "sampling/zero_spread_share": "groups_without_spread", "kl": "kl", "completions/mean_length": "length"}
     closing = {}
     for name, short in names.items():
         for when, part in (("first", steps[:fifth]), ("last", steps[-fifth:])):

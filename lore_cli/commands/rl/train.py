@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,40 +10,68 @@ import click
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option, run_options
 from lore_cli.commands.rl.rewarding import Rewarding, reward_options
+from lore_cli.commands.training import digest
 from lore_cli.commands.verbs import SETTINGS
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput
+from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
 from lore_cli.records import Trace
 
 if TYPE_CHECKING:
+    from lore_cli.answer import Layout
+    from lore_cli.path.knowledge import Glossary
     from lore_cli.rulebook import Rulebook
+
+_LOSSES = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo"]
+_ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, clipped, no-progress; patience"
 
 
 @click.command(context_settings=SETTINGS)
 @input_options
 @click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of an interrupted run.")
 @rulebook_option
 @run_options("rl train")
-@click.option("--model", required=True, metavar="DIR", help="The fine-tuned model to start from (lore-sft).")
-@click.option("--generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt.")
+@click.option("--model", required=True, metavar="DIR", help="The fine-tuned model to start from (lore-sft); the KL divergence is to it.")
+@click.option("--generations", "--num-generations", "generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt.")
 @click.option("--prompts-per-step", type=click.IntRange(min=1), default=8, help="Prompts in one update.")
 @click.option("--temperature", type=click.FloatRange(min=0.01), default=1.0, help="Temperature of the draws.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 1e-4 for models under 50M parameters.")
-@click.option("--kl", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
-@click.option("--clip", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
-@click.option("--loss", type=click.Choice(["dapo", "grpo", "dr_grpo", "bnpo"]), default="dapo", help="Loss, by TRL's name.")
+@click.option("--beta", "--kl", "beta", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
+@click.option("--epsilon", "--clip", "epsilon", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
+@click.option("--epsilon-high", type=click.FloatRange(min=0), help="Its upper bound where it differs (clip-higher: 0.28; with cispo 5).")
+@click.option("--loss-type", "--loss", "loss_type", type=click.Choice(_LOSSES), default="dapo", help="Loss, by TRL's name.")
+@click.option("--importance-sampling-level", type=click.Choice(["token", "sequence"]), default="token", help="Ratio per token (GRPO) or per sequence (GSPO).")
+@click.option("--scale-rewards", type=click.Choice(["group", "batch", "none"]), default="group", help="What a reward is divided by: the deviation of its group or batch, or nothing.")
+@click.option("--num-iterations", type=click.IntRange(min=1), default=1, help="Updates on one batch of draws.")
+@click.option("--top-entropy-quantile", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Learn from this share of tokens alone, those of highest entropy.")
+@click.option("--mask-truncated-completions", is_flag=True, help="Leave answers that --max-new-tokens cut out of the loss.")
+@click.option("--overlong-buffer", type=click.IntRange(min=0), default=0, help="Soft overlong punishment: over the last so many tokens the reward falls by up to 1.")
+@click.option("--max-refills", type=click.IntRange(min=0), default=3, help="Dynamic sampling: further rounds of draws in place of groups without spread; 0 for none.")
+@click.option("--min-spread", type=click.FloatRange(min=0), default=1e-4, help="Standard deviation of rewards above which a group has spread.")
+@click.option("--curriculum", is_flag=True, help="Take prompts by falling pass_rate (lore-rl select), from easy to hard, instead of at random.")
 @click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
 @click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss.")
+@click.option("--guided-replay", is_flag=True, help="Put the pair's trace in place of one answer where all answers have the wrong grade; needs --traces.")
 @reward_options
+@click.option("--alarm", multiple=True, metavar="NAME=NUMBER|off", help=f"Limit of an alarm ({_ALARMS}); repeatable.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
-def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, model: str, rewarding: Rewarding, traces: str | None, **options: Any) -> int:
+@click.option("--max-new-tokens", "--max-completion-length", "max_new_tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
+@click.option("--save-steps", type=click.IntRange(min=1), help="Updates between checkpoints; without it only an interruption or an alarm writes one.")
+def cli(
+    inputs: Inputs, output: str, force: bool, resume: bool, rulebook: Rulebook, run: Run, rewarding: Rewarding, model: str, alarm: tuple[str, ...],
+    traces: str | None, save_steps: int | None, **options: Any,
+) -> int:  # fmt: skip
     """GRPO through TRL with verifiable rewards, as `lore-rl reward` gives them.
 
-    Reads all pairs and traces into memory. Pairs that are traces are held to their own needs. Writes an ordinary model directory with `lore.json` and `metrics.jsonl`.
+    Groups whose answers all earn the same teach nothing: others are drawn in their place. Alarms on entropy, KL, length, groups without spread, cut answers
+    and a reward that gets no better stop the run, leave a checkpoint and exit 1. Ctrl-C leaves one too; --resume goes on from it, to the same weights as
+    if nothing had happened, and refuses another model, data, rulebook or option.
+
+    Reads all pairs and traces into memory. Pairs that are traces are held to their own needs. Writes an ordinary model directory with `lore.json` and
+    `metrics.jsonl`: each part of the reward by step, and by what the query asks (`reward/grade/negation`).
 
     \b
     Example (fine-tunes a throw-away model first):
@@ -52,33 +79,60 @@ def cli(inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, 
       $ lore-rl train examples/pairs.jsonl --model /tmp/sft --max-steps 2 --prompts-per-step 2 --max-new-tokens 16 -o /tmp/rl --force
     """
     from lore_cli import modelcard
-    from lore_cli.answer import layout_of
+    from lore_cli.train import alarms
+    from lore_cli.train.unfinished import is_finished, unfinished
 
-    stream.refuse_existing(output, force, directory=True)
+    stream.refuse_existing(output, force or resume, directory=True)
+    limits = alarms.parse_limits(alarm)
+    if options["guided_replay"] and not traces:
+        raise UsageError("--guided-replay has nothing to replay", hint="pass --traces FILE")
     card = modelcard.require(model)
-    pairs = list(inputs.read(Trace))
-    if not any(pair.grade for pair in pairs):
+    pairs = [pair for pair in inputs.read(Trace) if pair.grade is not None]
+    if not pairs:
         raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
-    taught = list(stream.read(Trace, [traces])) if traces else []
-    odd = next((trace for trace in taught if trace.completion and layout_of(trace.completion) != card.layout), None)
-    if odd is not None:
-        raise BadInput(f"is written as {layout_of(odd.completion or '')}, the model answers as {card.layout}", where=f"row '{odd.id}'", field="completion", hint="give the traces that the model was taught with")
-    from lore_cli.train import rl
+    taught = _taught(traces, card.layout)
+    options["max_steps"] = options["max_steps"] or (10_000 if options["max_seconds"] else 200)
+    identity = {
+        "rulebook": rulebook.hash, **rewarding.identity(), "base": f"sha256:{directory_hash(Path(model))}", "prompt": f"{card.prompt}:{card.prompt_hash}",
+        "layout": card.layout, "pairs": digest(pairs), "traces": digest(taught), "seed": run.seed, **options,
+    }  # fmt: skip
+    if resume and is_finished(output, identity):
+        run.log.say(f"{output} is finished")
+        return EXIT_DONE
+    with unfinished(output, identity, resume=resume, force=force) as kept:
+        from lore_cli.train import rl
+        from lore_cli.train.checkpoints import Checkpoints
 
-    with stream.output_directory(output, force=force) as folder:
-        options["max_steps"] = options["max_steps"] or (10_000 if options["max_seconds"] else 200)
-        settings = rl.Settings(seed=run.seed, **options)
-        base = f"sha256:{directory_hash(Path(model))}"
-        summary = rl.train(pairs, model, rulebook, card.layout, card.prompt, rewarding.weights, settings, folder, run.log, taught, rewarding.glossary)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=base, rulebook=rulebook)
-    identity = {"rulebook": rulebook.hash, **rewarding.identity(), "base": base, "prompt": f"{card.prompt}:{card.prompt_hash}", "layout": card.layout}
-    write_manifest(
-        output, command=run.name,
-        inputs=[s for s in (*inputs.sources, *filter(None, [traces])) if s != "-"], settings=run.settings, identity=identity,
-        counts=summary | {"bad_rows": inputs.rejects.count},
-    )
+        with stream.output_directory(output, force=force or resume) as folder:
+            task = rl.Task(pairs, [_capabilities(pair, rulebook, rewarding.glossary) for pair in pairs], taught, rulebook, card.layout, card.prompt, rewarding.weights, rewarding.glossary)
+            settings = rl.Settings(seed=run.seed, alarms=limits, **options)
+            summary = rl.train(task, model, settings, folder, Checkpoints(kept, save_steps), run.log)
+            modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=identity["base"], rulebook=rulebook)
+        write_manifest(
+            output, command=run.name,
+            inputs=[s for s in (*inputs.sources, *filter(None, [traces])) if s != "-"], settings=run.settings, identity=identity,
+            counts=summary | {"bad_rows": inputs.rejects.count},
+        )  # fmt: skip
     run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
     if inputs.rejects.count:
         run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
     return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+
+
+def _taught(traces: str | None, layout: Layout) -> list[Trace]:
+    """The traces. Raises `BadInput` for one in another layout than the model's."""
+    from lore_cli.answer import layout_of
+
+    taught = list(stream.read(Trace, [traces])) if traces else []
+    odd = next((trace for trace in taught if trace.completion and layout_of(trace.completion) != layout), None)
+    if odd is not None:
+        raise BadInput(f"is written as {layout_of(odd.completion or '')}, the model answers as {layout}", where=f"row '{odd.id}'", field="completion", hint="give the traces that the model was taught with")
+    return taught
+
+
+def _capabilities(pair: Trace, rulebook: Rulebook, glossary: Glossary) -> frozenset[str]:
+    """What a pair tests: the benchmark's criteria that its query meets, and the attributes it asks for."""
+    from lore_cli.rair.criteria import needs_of, query_criteria
+
+    needs = needs_of(pair.query, rulebook, glossary)
+    return frozenset({*query_criteria(pair.query, needs, rulebook, glossary), *(need.attribute for need in needs)})
