@@ -103,8 +103,8 @@ def test_either_quota_keeps_a_row_and_capabilities_are_those_of_the_query(tmp_pa
     rows = toys.write(tmp_path / "rows.jsonl", given_rows)
     found, said = keep(rows, "--judge", "rulebook:", "--least", 0, "--most", 1, "--per-capability", 2)
     assert "p5" in {row["id"] for row in found} and "capability negation: 1 seen, 1 chosen, 1 kept" in said
-    assert "capability unlisted: 4 seen, 4 chosen, 2 kept" in said and "capability plain: 7 seen, 7 chosen, 2 kept" in said and len(found) == 5
-    both, _ = keep(rows, "--judge", "rulebook:", "--least", 0, "--most", 1, "--per-capability", 2, "--per-grade", 4)
+    assert "capability unlisted: 5 seen, 5 chosen, 3 kept" in said and "capability plain: 7 seen, 7 chosen, 2 kept" in said and len(found) == 5
+    both, _ = keep(rows, "--judge", "rulebook:", "--least", 0, "--most", 1, "--per-capability", 2, "--per-grade", 8)
     assert {row["id"] for row in found} < {row["id"] for row in both}
 
 

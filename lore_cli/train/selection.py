@@ -99,8 +99,9 @@ class Strata:
                 yield outcome
                 continue
             held[number] = outcome
-            for stratum in (stratum for stratum in strata if stratum[0] in self.quotas):
-                claims[number] += 1
+            wanting = [stratum for stratum in strata if stratum[0] in self.quotas]
+            claims[number] = len(wanting)
+            for stratum in wanting:
                 heapq.heappush(heaps[stratum], (-_hash(outcome.row), number))
                 if len(heaps[stratum]) > self.quotas[stratum[0]]:
                     _, let_go = heapq.heappop(heaps[stratum])
