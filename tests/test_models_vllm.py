@@ -92,7 +92,7 @@ def test_run_batch_brings_the_replies_of_vllm_serve(served, tmp_path):
     assert done.code == 0 and requests >= 1, done.err
     options = ["--dtype", "float32", "--gpu-memory-utilization", "0.3"]
     batch = subprocess.run(
-        [sys.executable, "-m", "vllm.entrypoints.cli.main", "run-batch", "-i", asked, "-o", results, "--model", taught_model(), *options],
+        [sys.executable, "-m", "vllm.entrypoints.launchers.run_batch", "-i", asked, "-o", results, "--model", taught_model(), *options],
         capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert batch.returncode == 0, batch.stderr[-3000:]
