@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lore_cli import modelcard
-from lore_cli.commands.sft import prompt_of
+from lore_cli.train.data import prompt_of
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.models import directory_hash
 from lore_cli.prompts import pair_prompt
@@ -129,12 +129,6 @@ def test_the_card_tells_the_layout_of_the_traces(layout, tmp_path):
     rows = toys.write(tmp_path / "rows.jsonl", toys.traces(12, layout))
     assert lore("lore-sft", rows, *SCRATCH, "--max-steps", 1, "-o", tmp_path / "model").code == 0
     assert modelcard.require(tmp_path / "model").layout == layout
-
-
-def test_mixed_layouts_are_refused_before_any_work(tmp_path):
-    rows = toys.write(tmp_path / "rows.jsonl", [toys.traces(2)[0], toys.traces(2, "answer-first")[1]])
-    done = lore("lore-sft", rows, *SCRATCH, "-o", tmp_path / "model")
-    assert done.code == 2 and "answer-first, answer-last" in done.err and names(tmp_path) == {"rows.jsonl"}
 
 
 def test_a_prompt_that_no_judge_would_ask_is_refused_before_any_work(tmp_path):

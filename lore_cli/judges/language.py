@@ -2,7 +2,8 @@
 
 A model that lore trained is asked as its card says; any other with the full `judge` protocol, through its chat template. `--prompt short` is the
 prompt that lore trains with: it is sent as it stands, without a template, to a model whose card is not at hand (over http: to the `completions`
-endpoint instead of `chat/completions`), and the answer is read as `answer-last`, which lore-sft trains by default.
+endpoint instead of `chat/completions`), and the answer is read as `answer-last`, which lore-sft trains by default. A model that was taught several
+layouts is asked for another one by the prompt's name, `--prompt short+label-only`.
 
 The reply is read strictly: what does not hold to the answer format is a verdict with `error` and the raw reply in `reason`, never a guessed grade.
 A reply, a draw or a probability that did not come is a verdict with `error` as well.
@@ -20,7 +21,7 @@ from lore_cli.errors import require
 from lore_cli.judges import JudgeSettings
 from lore_cli.models import Cut, TextModel
 from lore_cli.models.spending import Spending
-from lore_cli.prompts import load_prompt, pair_prompt
+from lore_cli.prompts import layout_asked, load_prompt, pair_prompt
 from lore_cli.records import GRADES, Grade, Pair, Verdict
 from lore_cli.stream import chunks
 
@@ -108,8 +109,8 @@ def open(uri: str, settings: JudgeSettings) -> LanguageJudge:
     served = scheme in ("http", "https")
     card = None if served else modelcard.read(target)
     prompt = settings.prompt if settings.prompt != "auto" else card.prompt if card else "judge"
-    chat = card is None and prompt != "short"
-    layout: Layout = card.layout if card else "free" if prompt == "naive" else "answer-last"
+    chat = card is None and prompt.partition("+")[0] != "short"
+    layout: Layout = layout_asked(prompt) or (card.layout if card else "free" if prompt == "naive" else "answer-last")
     load_prompt(prompt, settings.language)  # an unknown one is told before a model is loaded
     spending = settings.spending or Spending()
     model = spending.open(uri, chat, settings.max_new_tokens, lambda: _model(uri, settings, chat, layout))

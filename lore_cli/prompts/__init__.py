@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from lore_cli.answer import LIMITS, item_lines, shown
+from lore_cli.answer import LAYOUTS, LIMITS, Layout, item_lines, shown
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.records import SOURCES, Pair
 from lore_cli.rulebook import Rulebook
@@ -41,19 +41,41 @@ class Prompt:
 
 @lru_cache(maxsize=32)
 def load_prompt(name: str, language: str = "en") -> Prompt:
-    """Read the template `name` in `language`. Raises `UsageError` listing the templates when there is none, `BadInput` when the file is malformed."""
+    """Read the template `name` in `language`. Raises `UsageError` listing the templates when there is none, `BadInput` when the file is malformed.
+
+    `NAME+LAYOUT` is the template with a last line that asks for a layout (`layout_mark`), for models that were taught several.
+    """
+    name, layout = _asked(name)
+    mark = layout_mark(layout) if layout else ""
     files = [_FOLDER / f"{name}.{language}.txt", _FOLDER / f"{name}.txt"]
     file = next((file for file in files if re.fullmatch(r"[a-z0-9_-]+", name) and file.is_file()), None)
     if file is None:
         known = ", ".join(sorted(found.name.removesuffix(".txt") for found in _FOLDER.glob("*.txt")))
         raise UsageError(f"there is no prompt '{name}' for language '{language}'", hint=f"available: {known}")
-    content = file.read_text("utf-8")
+    content = file.read_text("utf-8") + mark
     head, separator, body = content.partition("\n---\n")
     declared = frozenset(head.removeprefix("placeholders:").split())
     parts = tuple(_PLACEHOLDER.split(body))
     if not separator or not head.startswith("placeholders:") or frozenset(parts[1::2]) != declared:
         raise BadInput(f"declares {sorted(declared)} but uses {sorted(set(parts[1::2]))}", where=str(file), line=1)
     return Prompt(file.name.removesuffix(".txt"), declared, parts, hashlib.sha256(content.encode()).hexdigest()[:16])
+
+
+def layout_mark(layout: Layout) -> str:
+    """The last line of a prompt to a model that was taught several layouts: which one is wanted [ours]."""
+    return f"answer: {layout}\n"
+
+
+def layout_asked(name: str) -> Layout | None:
+    """The layout that a prompt's name asks for, None where it names none."""
+    return _asked(name)[1]
+
+
+def _asked(name: str) -> tuple[str, Layout | None]:
+    template, plus, layout = name.partition("+")
+    if plus and layout not in LAYOUTS:
+        raise UsageError(f"there is no layout '{layout}' to ask for by the prompt '{name}'", hint=f"layouts: {', '.join(LAYOUTS)}")
+    return template, layout or None  # type: ignore[return-value]
 
 
 def pair_prompt(pair: Pair, rulebook: Rulebook, name: str = "short", language: str = "en") -> str:
@@ -63,9 +85,9 @@ def pair_prompt(pair: Pair, rulebook: Rulebook, name: str = "short", language: s
     the query and the item's fields in lower case, for models that were fine-tuned on the task: they carry the protocol in their weights. Any record
     with query and item will do.
     """
-    prompt = load_prompt(name, language)
+    prompt, (template, _) = load_prompt(name, language), _asked(name)
     query, item = shown(pair.query, LIMITS["query"]), item_lines(pair.item)
-    if name == "short":
+    if template == "short":
         return prompt.render(query=query.lower(), item=item.lower())
     fields = {"query": query, "item": item, **_rulebook_sections(rulebook, language)}
     if not prompt.placeholders <= fields.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
@@ -14,7 +15,7 @@ import transformers
 from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from lore_cli.errors import BadInput, Interrupted
+from lore_cli.errors import BadInput, Interrupted, Missing
 from lore_cli.models.hf import load_causal
 from lore_cli.progress import Log
 from lore_cli.train.checkpoints import Checkpoints
@@ -23,9 +24,13 @@ from lore_cli.train.finite import require_finite, require_finite_weights
 IGNORED = -100
 
 
-def load_for_training(base: str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a directory or hub id, with an end and a padding token. Raises as `load_causal`, and `BadInput` without an end token."""
-    model, tokenizer = load_causal(base)
+def load_for_training(base: str, *, frozen: bool = False) -> tuple[Any, Any]:
+    """(model, tokenizer) of a directory or hub id, with an end and a padding token. Raises as `load_causal`, and `BadInput` without an end token.
+
+    In float32, on a GPU too: in bfloat16, whose neighbouring numbers are 0.4 % apart, updates at fine-tuning's rates would round to nothing. frozen:
+    the weights only carry an adapter, and may have the type they are judged with.
+    """
+    model, tokenizer = load_causal(base, dtype=None if frozen else torch.float32)
     if tokenizer.eos_token_id is None:
         raise BadInput("the tokenizer has no end token: an answer could not end", where=base, field="eos_token", hint="set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
@@ -151,21 +156,26 @@ class Watch(TrainerCallback):
         self._log.beat(f"step {step} of at most {self._steps}{facts}, {max(left, 0):.0f} s left", step=step, seconds=round(spent, 1), **self._last)
 
 
-def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None) -> None:
+def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None, relief: str = "take smaller batches") -> None:
     """Train, with only our callbacks talking, from the last of `checkpoints` on where there is one.
 
-    Raises `BadInput` when the model that comes out holds a value that is not finite, `Interrupted` when the user stopped the run; it is saved then.
+    relief: what helps when memory is short. Raises `BadInput` when the model that comes out holds a value that is not finite, `Interrupted` when the user
+    stopped the run; it is saved then; `Missing` when memory did not do.
     """
     trainer.remove_callback(PrinterCallback)
-    if checkpoints is None:
-        trainer.train()
-    else:
+    begun = checkpoints.begun if checkpoints else None
+    if checkpoints is not None:
         clock.before, checkpoints.seconds = checkpoints.seconds_before, lambda: clock.seconds
-        trainer.args.resume_from_checkpoint = str(checkpoints.begun) if checkpoints.begun else None
-        with checkpoints.guarded():
+    trainer.args.resume_from_checkpoint = str(begun) if begun else None
+    try:
+        with checkpoints.guarded() if checkpoints else contextlib.nullcontext():
             trainer.train(trainer.args.resume_from_checkpoint)
-        if checkpoints.interrupted and trainer.state.global_step < trainer.state.max_steps:
-            raise Interrupted(f"interrupted at step {trainer.state.global_step}, which is saved in {checkpoints.folder}", hint="pass --resume to go on from there")
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError of a GPU is one
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise Missing(f"out of memory at step {trainer.state.global_step + 1}: {str(error).strip().splitlines()[0][:200]}", hint=relief) from error
+    if checkpoints and checkpoints.interrupted and trainer.state.global_step < trainer.state.max_steps:
+        raise Interrupted(f"interrupted at step {trainer.state.global_step}, which is saved in {checkpoints.folder}", hint="pass --resume to go on from there")
     require_finite_weights(trainer.model)
 
 

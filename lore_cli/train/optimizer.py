@@ -90,8 +90,10 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def muon_adamw(model: nn.Module, scale: float = 1.0) -> MuonAdamW:
-    """The optimiser of a from-scratch model; `scale` multiplies both rates. Embeddings are matrices by shape but look-up tables by use: AdamW."""
+    """The optimiser of the weights that are trained; `scale` multiplies both rates. Embeddings are matrices by shape but look-up tables by use: AdamW."""
     matrices, others = [], []
     for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            continue
         (matrices if weight.ndim == 2 and "embed" not in name and "lm_head" not in name else others).append(weight)
     return MuonAdamW(matrices, others, muon_rate=MUON_RATE * scale, adamw_rate=ADAMW_RATE * scale)

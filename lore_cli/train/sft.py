@@ -2,7 +2,7 @@
 
 The paper (§ stage 1) distils merged reasoning by SFT and gives no settings. Ours:
 1. completion-only loss, rows tokenised once and batched by a token budget with rows of similar length together;
-2. a from-scratch model learns by Muon and AdamW (train/optimizer.py), a given one by AdamW;
+2. a from-scratch model learns by Muon and AdamW (train/optimizer.py), a given one by AdamW, or by both;
 3. the rate follows a warm-up and a cosine over steps or seconds, so that a run can be given a time;
 4. the loss is computed on completion tokens only (the vocabulary projection of prompt tokens is never needed), and TRL's per-step entropy and
    accuracy, which cost a fifth of a small model's step on a CPU, are left out.
@@ -29,7 +29,7 @@ from lore_cli.train import scratch
 from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.evaluation import TOLD, Evaluated, Evaluation, HeldOut, told
-from lore_cli.train.optimizer import muon_adamw
+from lore_cli.train.optimizer import ADAMW_RATE, muon_adamw
 from lore_cli.train.packing import pack, packed_batches, require_separation
 from lore_cli.train.quiet import hush
 
@@ -40,13 +40,15 @@ _TOKENIZER_ROWS = 8_000
 class Settings:
     """How to train. base: model directory or hub id, or None with `size` for a model from scratch. batch_tokens: tokens in one batch, padding included.
 
-    rate None: 2e-5 for a given model (2e-4 with LoRA); a factor on the optimiser's own rates from scratch.
+    rate: AdamW's for a given model, None for 2e-5 (2e-4 with LoRA), Muon's is eight times it: updates of about one size [ours]; from scratch a factor on the
+    optimiser's own rates. optimizer None: muon from scratch, adamw for a given model.
     """
 
     base: str | None
     size: str | None
     lora: bool = False
     lora_rank: int = 16
+    optimizer: str | None = None
     rate: float | None = None
     epochs: float = 1.0
     max_steps: int | None = None
@@ -60,19 +62,14 @@ class Settings:
 def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log, held_out: HeldOut | None = None) -> dict[str, float]:
     """Fine-tune, write the model and `metrics.jsonl` to `folder`; returns the summary of the run.
 
-    Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. Raises `BadInput` without rows and for
-    rows over `max_length`, all of them counted; `Missing` for no such model; `Interrupted` when the user stopped it.
+    Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. traces: with prompt and completion.
+    Raises `BadInput` for rows over `max_length` or the model's context, all of them counted; `Missing` for no such model; `Interrupted` when the user stopped it.
     """
-    rows = [trace for trace in traces if trace.prompt is not None and trace.completion is not None]
-    if not rows:
-        raise BadInput("no row has a prompt and a completion: nothing can be learnt", hint="make traces with lore-synth")
     hush()
     transformers.set_seed(settings.seed)
-    model, tokenizer = _model(rows, settings)
-    data = encode(tokenizer, [row.prompt or "" for row in rows], [row.completion or "" for row in rows])
-    long = sum(len(row.ids) > settings.max_length for row in data)
-    if long:
-        raise BadInput(f"{long} of {len(data)} rows are longer than {settings.max_length} tokens", hint="raise --max-length, or leave these rows out: half a reasoning teaches nothing")
+    model, tokenizer = _model(traces, settings)
+    data = encode(tokenizer, [row.prompt or "" for row in traces], [row.completion or "" for row in traces])
+    _refuse_long(data, model, settings)
     if settings.packing:
         require_separation(model, data)
     batches = _schedule(data, settings)
@@ -90,7 +87,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         batches=batches,
     )
     trainer.held_out = held_out
-    run(trainer, clock, checkpoints)
+    run(trainer, clock, checkpoints, "lower --batch-tokens, then --max-length; or pass --lora")
     trainer.take_best(checkpoints)
     summary = {
         "steps": trainer.state.global_step,
@@ -103,6 +100,8 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         **told(trainer.state.log_history, checkpoints.best),
     }
     trained = trainer.model.merge_and_unload() if settings.lora else trainer.model
+    if torch.cuda.is_available():
+        trained = trained.to(torch.bfloat16)  # as it will be judged; the updates are over
     trained.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_bytes_atomic(folder / "metrics.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in trainer.state.log_history))
@@ -132,12 +131,21 @@ def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
         return scratch.build_model(tokenizer, size, settings.seed), tokenizer
     if settings.base is None:
         raise UsageError("no model", hint="pass --model DIR, or --from-scratch tiny")
-    model, tokenizer = load_for_training(settings.base)
+    model, tokenizer = load_for_training(settings.base, frozen=settings.lora)
     if settings.lora:
         import peft
 
         model = peft.get_peft_model(model, peft.LoraConfig(r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"))
     return model, tokenizer
+
+
+def _refuse_long(data: Sequence[Row], model: Any, settings: Settings) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or settings.max_length
+    limit = min(settings.max_length, context)
+    long = sum(len(row.ids) > limit for row in data)
+    if long:
+        whose = f"than {limit} tokens" if limit == settings.max_length else f"than the model's context of {limit} tokens"
+        raise BadInput(f"{long} of {len(data)} rows are longer {whose}", hint="raise --max-length where the model's context allows, or leave these rows out: half a reasoning teaches nothing")
 
 
 def _schedule(data: Sequence[Row], settings: Settings) -> list[list[int]]:
@@ -164,11 +172,15 @@ def _collator(settings: Settings, tokenizer: Any) -> Any:
 
 
 def _optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:
-    if settings.size is not None:
-        optimizer: Any = muon_adamw(model, settings.rate if settings.rate is not None else 1.0)
+    """The optimiser, and a schedule that leaves its rates to the clock."""
+    scratch_run = settings.size is not None
+    usual = 1.0 if scratch_run else 2e-4 if settings.lora else 2e-5
+    rate = settings.rate if settings.rate is not None else usual
+    if (settings.optimizer or ("muon" if scratch_run else "adamw")) == "muon":
+        optimizer: Any = muon_adamw(model, rate if scratch_run else rate / ADAMW_RATE)
     else:
-        rate = settings.rate if settings.rate is not None else 2e-4 if settings.lora else 2e-5
-        optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=rate, weight_decay=0.01)
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=rate * ADAMW_RATE if scratch_run else rate, weight_decay=0.01)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 
