@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 _SIZE = len(GRADES)
 CONFUSION = tuple(f"{gold}>{given}" for gold in GRADES for given in GRADES)
 UNJUDGED = tuple(f"{gold}>-" for gold in GRADES)
-PARTS = ("reasoned", "adhering", "found", "found_valid", "sampled", "pass_1", "pass_k", "majority")
+PARTS = ("reasoned", "adhering", "found", "found_valid", "sampled", "pass_1", "pass_k", "majority", "resampled", "consistent")
 COLUMNS: tuple[str, ...] = (*CONFUSION, *UNJUDGED, *PARTS)
 """gold>given: judged rows; gold>-: rows without a grade. reasoned: verdicts with matches; adhering: those whose grade and rules follow from them.
-found, found_valid: cited evidence, and that which stands in the item. sampled: rows with samples; pass_1, pass_k, majority: their chances of being right."""
+found, found_valid: cited evidence, and that which stands in the item. sampled: rows with samples; pass_1, pass_k, majority: their chances of being right. resampled: rows with two samples
+or more; consistent: the chance that two of them are alike."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,11 @@ def maj_at_k(sums: Sums) -> Array:
     return ratio(sums.part("majority"), sums.part("sampled"))
 
 
+def self_consistency(sums: Sums) -> Array:
+    """Chance that two draws of a row give the same grade, over rows with two draws or more. A draw that could not be parsed is like no other."""
+    return ratio(sums.part("consistent"), sums.part("resampled"))
+
+
 def _grade_metric(name: str, index: int) -> Callable[[Sums], Array]:
     def precision(sums: Sums) -> Array:
         return ratio(sums.hits[..., index], sums.given[..., index])
@@ -187,7 +193,7 @@ def _grade_metric(name: str, index: int) -> Callable[[Sums], Array]:
 
 METRICS: dict[str, Callable[[Sums], Array]] = {
     "acc2": acc2, "acc4": acc4, "macro_f1": macro_f1, "weighted_f1": weighted_f1, "qwk": qwk, "within1": within1, "bias": bias,
-    "adherence": adherence, "evidence_validity": evidence_validity, "pass_at_1": pass_at_1, "pass_at_k": pass_at_k, "maj_at_k": maj_at_k,
+    "adherence": adherence, "evidence_validity": evidence_validity, "pass_at_1": pass_at_1, "pass_at_k": pass_at_k, "maj_at_k": maj_at_k, "self_consistency": self_consistency,
     "coverage": coverage, "acc2_all": acc2_all, "acc4_all": acc4_all, "macro_f1_all": macro_f1_all,
     **{f"{name}_{grade}": _grade_metric(name, index) for index, grade in enumerate(GRADES) for name in ("precision", "recall", "f1")},
 }  # fmt: skip
@@ -223,6 +229,16 @@ def majority_share(samples: tuple[str | None, ...], gold: str) -> float:
     votes = {grade: samples.count(grade) for grade in samples if grade is not None}
     best = [grade for grade, count in votes.items() if count == max(votes.values())]
     return (gold in best) / len(best) if best else 0.0
+
+
+def alike_share(samples: tuple[str | None, ...]) -> float:
+    """Share of the pairs of draws that are of one grade. Needs two draws.
+
+    >>> alike_share(("L4", "L4", "L3")), alike_share(("L4", None)), alike_share((None, None))
+    (0.3333333333333333, 0.0, 0.0)
+    """
+    counts = [samples.count(grade) for grade in GRADES]
+    return sum(count * (count - 1) for count in counts) / (len(samples) * (len(samples) - 1))
 
 
 def _mean_of_present(f1: Array) -> Array:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lore_cli.answer import Answer, adheres
 from lore_cli.path.quoted import evidence_holds
 from lore_cli.rair.calibration import Calibration
-from lore_cli.rair.metrics import COLUMNS, chance_of_any, majority_share
+from lore_cli.rair.metrics import COLUMNS, alike_share, chance_of_any, majority_share
 from lore_cli.records import GRADES, Pair, Verdict, row_of
 from lore_cli.rulebook import Rulebook
 from lore_cli.values import fold
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Slice = tuple[tuple[str, str], ...]  # (field, value) pairs; empty for all rows
 _GIVEN = len(GRADES) ** 2
 _CELL = {(gold, given): i * len(GRADES) + j for i, gold in enumerate(GRADES) for j, given in enumerate(GRADES)} | {(gold, None): _GIVEN + i for i, gold in enumerate(GRADES)}
-_OWN_PARTS = ("reasoned", "adhering", "found", "found_valid", "majority")
+_OWN_PARTS = ("reasoned", "adhering", "found", "found_valid", "majority", "resampled", "consistent")
 
 
 class Sparse:
@@ -101,6 +101,9 @@ class Tally:
         self.draws.set(number, len(samples))
         self.right.set(number, samples.count(pair.grade))
         self.parts["majority"].set(number, majority_share(samples, pair.grade or ""))
+        if len(samples) > 1:
+            self.parts["resampled"].set(number, 1)
+            self.parts["consistent"].set(number, alike_share(samples))
 
     def adheres(self, verdict: Verdict | None) -> bool:
         """Whether the verdict's grade and rules follow from its matches; kept per distinct reasoning, of which there are few."""

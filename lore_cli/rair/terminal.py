@@ -114,6 +114,14 @@ def show_board(board: Board, file: TextIO) -> None:
         _show_section(section, file)
 
 
+def show_sections(sections: Sequence[Section], file: TextIO) -> None:
+    """Tables one below the other, with an empty line between them."""
+    for number, section in enumerate(sections):
+        if number:
+            print(file=file)
+        _show_section(section, file)
+
+
 def _show_section(section: Section, file: TextIO) -> None:
     show_table(section.title, section.columns, section.rows, file, section.left, _BOARD_WIDTH)
     _show_notes(section.notes, file)

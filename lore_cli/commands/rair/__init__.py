@@ -15,6 +15,8 @@ VERBS: dict[str, Verb] = {
     "run": Verb("rair.run", "Judge a benchmark, or any pairs."),
     "score": Verb("rair.score", "Score verdicts, with 95 % intervals."),
     "compare": Verb("rair.compare", "Compare runs on the same pairs."),
+    "perturb": Verb("rair.perturb", "Write variants of pairs that mean the same."),
+    "audit": Verb("rair.audit", "Judge a judge: agreement, bias, steadiness, worth."),
     "gate": Verb("rair.gate", "Exit 1 when a report does not meet its requirements."),
     "board": Verb("rair.board", "Put reports of several systems side by side."),
 }
