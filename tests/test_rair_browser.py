@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from browser import AXE, CHROMIUM, in_browser
+from commands_run import lore
 from lore_cli.rair import board as boards
 from lore_cli.rair.page import board_page, score_page
-from rair_rows import ROOT, pair, scored, shop, verdict
+from rair_rows import ROOT, pair, scored, shop, verdict, written
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
-PAGES = ("score", "board")
+PAGES = ("score", "board", "comparison")
 MATCHES = [{"attribute": "colour", "need": "navy", "state": "conflict", "found": "red", "source": "caption"}]
 SORT = """
 const table = document.querySelector("table.sortable");
@@ -42,7 +43,10 @@ def pages(tmp_path_factory):
     verdicts[1] = verdict(pairs[1], error="the server is down")
     document = scored(folder, pairs, verdicts)
     systems = [boards.System(name, f"{name}.json", document) for name in ("rulebook", "a system with quite a long name")]
-    return {"score": score_page(document, folder), "board": board_page(boards.board(systems, "A board", "Simulated."))}
+    every = {"gold": pairs, "given": verdicts, "others": [verdict(one, one["grade"]) for one in pairs]}
+    gold, given, others = (written(folder / f"{name}.jsonl", rows) for name, rows in every.items())
+    assert lore("lore-rair", "compare", given, others, "--gold", gold, "--draws", "100", "--html", folder / "comparison.html", "--quiet").code == 0
+    return {"score": score_page(document, folder), "board": board_page(boards.board(systems, "A board", "Simulated.")), "comparison": (folder / "comparison.html").read_text("utf-8")}
 
 
 axe = pytest.mark.skipif(not AXE.is_file(), reason=f"no axe-core at {AXE}: npm install axe-core, or name it with AXE_CORE")

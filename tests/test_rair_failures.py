@@ -11,7 +11,7 @@ def collected(entries, limit=12):
     failures = Failures(limit)
     for one, given in entries:
         failures.add(parse(Pair, one), parse(Verdict, given) if given else None)
-    return [(chosen.id, answer.grade) for chosen, answer in failures.chosen()]
+    return [(chosen.id, answer.grade) for chosen, answer, _ in failures.chosen()]
 
 
 def test_right_failed_and_missing_verdicts_are_no_failures():

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
-import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -18,73 +15,8 @@ from lore_cli.rair.figures import cell, measured, milliseconds, percent, short
 from lore_cli.rair.page import MOST_IMAGE_BYTES, board_page, score_page
 from lore_cli.rair.report import find_slice
 from lore_cli.rair.terminal import show_board, show_table
-from rair_rows import EXAMPLES, ROOT, pair, scored, shop, verdict, written
-
-HOSTILE = "<script>alert(1)</script></style><img src=http://evil.example/x onerror=alert(1)>\" ' & \u202e \x07"
-IMAGE = ROOT / "examples" / "images" / "i02861.png"
-VOID = {"meta", "img"}
-
-
-class Page(HTMLParser):
-    """Tags with their attributes; text; tables as lists of rows. Fails on tags that do not close in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text, self.tables = "", []
-        self.feed(text)
-        self.close()
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data
-
-
-def page_of(text: str) -> Page:
-    """A page that parses, runs no script but its own, and asks nothing of any server."""
-    page = Page(text)
-    names = {tag for tag, _ in page.tags}
-    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    assert [tag for tag, _ in page.tags].count("script") == len(scripts) == 1
-    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
-    assert not names & {"link", "iframe", "object", "embed", "base", "form"}
-    for tag, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes)
-        assert not {"href", "xlink:href", "srcset", "action", "data", "background"} & set(attributes)
-        assert "src" not in attributes or (tag == "img" and str(attributes["src"]).startswith("data:image/"))
-    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
-    assert len(styles) == 1 and "url(" not in styles[0] and "@import" not in styles[0] and "prefers-color-scheme: dark" in styles[0]
-    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" + digest + "'"}) in page.tags
-    count = [tag for tag, _ in page.tags].count
-    assert count("table") == count("caption")
-    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
-    return page
-
-
-def cells(page: Page, first: str) -> list[list[str]]:
-    """The rows of the tables whose heading starts with `first`, white space folded."""
-    return [[" ".join(text.split()) for text in row] for table in page.tables if " ".join(table[0][0].split()) == first for row in table]
-
+from rair_page import HOSTILE, IMAGE, cells, page_of
+from rair_rows import EXAMPLES, pair, scored, shop, verdict, written
 
 def report(tmp_path, seed=1, **more):
     return scored(tmp_path, *shop(90, seed, **more))

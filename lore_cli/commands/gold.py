@@ -17,6 +17,7 @@ from lore_cli.manifest import sha256_of
 from lore_cli.records import Pair, Verdict, row_of
 
 if TYPE_CHECKING:
+    from lore_cli.rair.failures import Changes
     from lore_cli.rair.tally import Tally
     from lore_cli.rulebook import Rulebook
 
@@ -58,6 +59,11 @@ class Gold:
         """Name and sha256 of each source, for the report."""
         return [{"name": Path(path).name, "sha256": sha256_of(path)} for path in self.sources]
 
+    @property
+    def folder(self) -> Path:
+        """What image paths in the pairs are relative to."""
+        return Path(self.sources[0]).resolve().parent
+
     def files(self) -> list[str]:
         """The sources on disk, for the manifest."""
         return [path for path in self.sources if path != "-"]
@@ -98,8 +104,8 @@ def check_benchmarks(sources: Sequence[str], rulebook: Rulebook) -> None:
         check_benchmark(source, rulebook.hash)
 
 
-def filled(paths: Sequence[str], gold: Gold, flips: list[dict[str, Any]]) -> list[Tally]:
-    """The verdicts of each file on the same gold pairs, tallied; `flips` gets the pairs on which they differ from the first.
+def filled(paths: Sequence[str], gold: Gold, flips: list[dict[str, Any]], changes: Sequence[Changes] = ()) -> list[Tally]:
+    """The verdicts of each file on the same gold pairs, tallied; `flips` gets the pairs on which they differ from the first, `changes` what is to be described of them.
 
     Raises `BadInput` for a run that does not fit the gold pairs, or is not complete unless the missing verdicts are to count as unjudged.
     """
@@ -110,7 +116,7 @@ def filled(paths: Sequence[str], gold: Gold, flips: list[dict[str, Any]]) -> lis
     book = gold.rulebook(paths)
     sides = [Inputs((path,), None, "fail", stream.Rejects(None)) for path in paths]
     tallies = [Tally(book, gold.fields) for _ in paths]
-    paired([joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides], tallies, flips)
+    paired([joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides], tallies, flips, changes)
     for path, tally in zip(paths, tallies, strict=True):
         if tally.missing and not gold.partial:
             raise errors.BadInput(f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")

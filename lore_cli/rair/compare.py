@@ -7,6 +7,7 @@ from typing import Any
 
 from lore_cli.errors import BadInput
 from lore_cli.rair import asymptotic
+from lore_cli.rair.failures import Changes
 from lore_cli.rair.intervals import LEVEL, bca, draw_sums, leave_one_out, swap_sums
 from lore_cli.rair.metrics import METRICS, every_metric
 from lore_cli.rair.report import TESTED, plain, slice_order
@@ -16,10 +17,10 @@ from lore_cli.records import GRADES, RELEVANT, Pair, Verdict, row_of
 Joined = tuple[Pair, Verdict | None]
 
 
-def paired(runs: Sequence[Iterable[Joined]], tallies: Sequence[Tally], flips: list[dict[str, Any]]) -> None:
+def paired(runs: Sequence[Iterable[Joined]], tallies: Sequence[Tally], flips: list[dict[str, Any]], changes: Sequence[Changes] = ()) -> None:
     """Fill the tallies, one a run, with the same pairs in the same order, and `flips` with the pairs on which another run differs from the first in being right.
 
-    Runs in different orders are held in memory until their partners come. Raises `BadInput` when nothing is there to compare.
+    changes: one for each run but the first, where such pairs are to be described. Runs in different orders are held in memory until their partners come. Raises `BadInput` when nothing is there to compare.
     """
     for pair, verdicts in _partners([iter(run) for run in runs]):
         for tally, verdict in zip(tallies, verdicts, strict=True):
@@ -29,6 +30,8 @@ def paired(runs: Sequence[Iterable[Joined]], tallies: Sequence[Tally], flips: li
             if (first == pair.grade) != (given == pair.grade):
                 row = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "subset": row_of(pair).get("subset"), "gold": pair.grade, "a": first, "b": given}
                 flips.append(row if len(others) == 1 else row | {"run": number})
+        for change, verdict in zip(changes, verdicts[1:], strict=False):
+            change.add(pair, verdicts[0], verdict)
     if not tallies[0].cell:
         raise BadInput("no gold pairs", where="--gold", hint="an empty benchmark cannot be scored")
 

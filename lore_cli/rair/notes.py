@@ -11,6 +11,28 @@ from lore_cli.rair.report import slice_name
 LEVEL = 0.05
 
 
+def interval_note(document: Mapping[str, Any]) -> str:
+    """What [lo, hi] is, in a report or a comparison."""
+    interval = document["interval"]
+    text = f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}, {interval['draws']:,} draws"
+    return text + ("; p: permutation of whole queries; p (Holm): corrected for the number of slices" if "comparison" in document else "")
+
+
+def comparison_sides(document: Mapping[str, Any]) -> tuple[str, str]:
+    """How the runs a and b are called: by their judges."""
+    a, b = (", ".join(document[side]) or "no judge" for side in "ab")
+    return a, b
+
+
+def unjudged_note(document: Mapping[str, Any]) -> str:
+    """What was not judged; empty where all was."""
+    unjudged = document["unjudged"]
+    if not unjudged["errors"] and not unjudged["missing"]:
+        return ""
+    counts = f"{unjudged['errors']:,} errors ({unjudged['unparseable']:,} unparseable), {unjudged['missing']:,} without a verdict"
+    return f"not judged: {counts}; the metrics are over judged pairs, coverage tells how many those are"
+
+
 def notes(document: Mapping[str, Any]) -> list[str]:
     """How far the numbers of a report carry: slices that differ, the smallest difference that shows, the analytic interval, calibration, rankings."""
     whole = document["slices"][0]

@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lore_cli.rair.board import Board
-from lore_cli.rair.figures import ABSENT, cell, headline, measured, milliseconds, percent, short, title
-from lore_cli.rair.plot import Chart, calibration_chart, interval_chart
+from lore_cli.rair.figures import ABSENT, cell, measured, percent, short, title
+from lore_cli.rair.notes import comparison_notes, comparison_sides, interval_note, notes, unjudged_note
+from lore_cli.rair.plot import Chart, calibration_chart, difference_chart, interval_chart
 from lore_cli.rair.report import find_slice, slice_name
 from lore_cli.rair.sections import Section
+from lore_cli.rair.tables import calibration_table, comparison_table, moves_table, slices_table
 from lore_cli.records import GRADES
 
 if TYPE_CHECKING:
@@ -38,14 +40,44 @@ def score_page(document: Mapping[str, Any], beside: Path) -> str:
         heading=", ".join(document["judges"]) or "no judge",
         document=document,
         whole=whole,
-        tiles=[(title(name, k), *split(cell(whole["metrics"], name, 3))) for name in _TILES if name in whole["metrics"]],
-        slices=_slices(document, k),
+        headline=[(title(name, k), *split(cell(whole["metrics"], name, 3))) for name in _TILES if name in whole["metrics"]],
+        slices=slices_table(document),
+        notes=notes(document),
+        unjudged=unjudged_note(document),
         subsets=[entry for entry in document["slices"] if set(entry["slice"]) <= {"subset"}],
         calibration=calibration,
         calibration_plot=calibration_chart(calibration["bins"]) if calibration else None,
-        calibration_table=_calibration(calibration) if calibration else None,
-        failures=[{**failure, "picture": data_uri(beside, failure["item"].get("image"))} for failure in document["failures"]],
+        calibration_table=calibration_table(calibration) if calibration else None,
+        failures=_pictured(document["failures"], beside),
     )  # fmt: skip
+
+
+def comparison_page(documents: Sequence[Mapping[str, Any]], beside: Path) -> str:
+    """The page of comparisons of one run, a, with others. beside: the folder that their image paths are relative to."""
+    comparisons = []
+    for document in documents:
+        whole = document["slices"][0]["metrics"]
+        a, b = comparison_sides(document)
+        comparisons.append({
+            "a": a,
+            "b": b,
+            "tiles": [(title(name), *split(measured(_difference(whole[name]), sign=True))) for name in _TILES if name in whole],
+            "plot": difference_chart("Macro-F1, b - a", [(slice_name(entry["slice"]), _difference(entry["metrics"].get("macro_f1"))) for entry in document["slices"]]),
+            "table": comparison_table(document),
+            "moves": moves_table(document["moves"]),
+            "notes": [interval_note(document), *comparison_notes(document)],
+            "changes": _pictured(document["changes"], beside),
+        })  # fmt: skip
+    whole = documents[0]["slices"][0]
+    return _environment().get_template("compare.html.j2").render(comparisons=comparisons, pairs=whole["n"], queries=whole["queries"])
+
+
+def _difference(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return {"value": found["difference"], "lo": found["lo"], "hi": found["hi"]} if found else None
+
+
+def _pictured(entries: Sequence[Mapping[str, Any]], beside: Path) -> list[dict[str, Any]]:
+    return [{**entry, "picture": data_uri(beside, entry["item"].get("image"))} for entry in entries]
 
 
 def board_page(board: Board) -> str:
@@ -72,27 +104,6 @@ def split(text: str) -> tuple[str, str]:
     return value, f"[{interval}" if separator else ""
 
 
-def _slices(document: Mapping[str, Any], k: int | None) -> Section:
-    entries = document["slices"]
-    present = headline(document)
-    timed = any(entry.get("latency_ms") for entry in entries)
-    columns = ["slice", "pairs", "queries", *(title(name, k) for name in present), *(["ms/pair"] if timed else [])]
-    rows = []
-    for entry in entries:
-        latency = entry.get("latency_ms")
-        row = [slice_name(entry["slice"]), f"{entry['n']:,}", f"{entry['queries']:,}", *(cell(entry["metrics"], name) for name in present)]
-        rows.append(row + ([milliseconds(latency["mean"] if latency else None)] if timed else []))
-    return Section("Metrics and their intervals", columns, rows)
-
-
-def _calibration(calibration: Mapping[str, Any]) -> Section:
-    rows = [[f"{place['from']:.1f} to {place['to']:.1f}", f"{place['rows']:,}", short(place["sure"], 3), short(place["right"], 3)] for place in calibration["bins"]]
-    notes = [
-        f"Expected calibration error {short(calibration['ece'], 3)}, Brier score {short(calibration['brier'], 3)}, over {calibration['rows']:,} verdicts with probabilities."
-    ]
-    return Section("Probability of the grade given, and how often it was right", ["probability", "verdicts", "mean", "right"], rows, notes=notes)
-
-
 def _plot(board: Board, section: Section, index: int) -> Chart:
     """Macro-F1 of every system on the block's rows."""
     wanted = {} if index == 0 else {"subset": section.title.partition(":")[0]}
@@ -113,11 +124,15 @@ def _environment() -> jinja2.Environment:
     environment = jinja.Environment(
         loader=jinja.PackageLoader("lore_cli.rair", "templates"), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
     )
-    environment.filters |= {"split": split, "short": short, "percent": percent, "slice_name": slice_name}
+    environment.filters |= {"split": split, "sentence": _sentence, "short": short, "percent": percent, "slice_name": slice_name}
     script = environment.get_template("sort.js.j2").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"script": markupsafe.Markup(script), "script_hash": f"sha256-{digest}", "GRADES": GRADES, "ABSENT": ABSENT, "measured": measured, "cell": cell}
     return environment
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _clean(value: Any) -> Any:

@@ -40,13 +40,15 @@ class Chart:
     marks: Sequence[Mark]
 
 
-def interval_chart(title: str, rows: Sequence[tuple[str, Measure | None]]) -> Chart:
-    """Values in 0..1 with their intervals, one row each, on the same scale in every chart."""
+def interval_chart(title: str, rows: Sequence[tuple[str, Measure | None]], ticks: Sequence[float] = TICKS, sign: bool = False) -> Chart:
+    """Values with their intervals, one row each, from the first to the last of `ticks`: by default shares in 0..1, on the same scale in every chart."""
     left = min(_LONGEST_LABEL, 12 + _LETTER * max((len(name) for name, _ in rows), default=0))
     right = WIDTH - 44.0
 
     def at(number: float | None) -> float | None:
-        return None if number is None else round(left + (right - left) * min(max(number, 0.0), 1.0), 2)
+        if number is None:
+            return None
+        return round(left + (right - left) * min(max((number - ticks[0]) / (ticks[-1] - ticks[0]), 0.0), 1.0), 2)
 
     marks = []
     for index, (name, measure) in enumerate(rows):
@@ -55,9 +57,16 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Measure | None]]) -> Ch
         if measure is None or measure["value"] is None:
             marks.append(Mark(label, "–", y))
         else:
-            marks.append(Mark(label, short(measure["value"], 3), y, at(measure["value"]), at(measure["lo"]), at(measure["hi"])))
+            marks.append(Mark(label, short(measure["value"], 3, sign), y, at(measure["value"]), at(measure["lo"]), at(measure["hi"])))
     floor = TOP + ROW * len(rows)
-    return Chart(title, WIDTH, floor + BOTTOM, left, right, floor, [(at(tick) or 0.0, f"{tick:g}") for tick in TICKS], marks)
+    return Chart(title, WIDTH, floor + BOTTOM, left, right, floor, [(at(tick) or 0.0, f"{tick:g}") for tick in ticks], marks)
+
+
+def difference_chart(title: str, rows: Sequence[tuple[str, Measure | None]]) -> Chart:
+    """Differences with their intervals around zero, on a scale that holds all of them."""
+    most = max((abs(bound) for _, measure in rows if measure for bound in measure.values() if bound is not None), default=0.0)
+    half = next((size for size in (0.05, 0.1, 0.2, 0.5) if most <= size), 1.0)
+    return interval_chart(title, rows, (-half, -half / 2, 0.0, half / 2, half), sign=True)
 
 
 def calibration_chart(bins: Sequence[Mapping[str, Any]], side: float = 220.0, margin: float = 34.0) -> dict[str, Any]:

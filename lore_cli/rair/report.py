@@ -76,7 +76,7 @@ def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], setting
         "interval": {"method": "BCa bootstrap over queries", "level": LEVEL, "draws": settings.draws, "seed": settings.seed},
         "calibration": tally.calibration.document(),
         "slices": entries,
-        "failures": [described(pair, verdict, rulebook, settings.images, settings.beside) for pair, verdict in failures.chosen()],
+        "failures": [described(pair, verdict, rulebook, settings.images, settings.beside) for pair, verdict, _ in failures.chosen()],
     }
 
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from lore_cli.rair.board import Board
-from lore_cli.rair.figures import HEADLINE, cell, headline, short, title
-from lore_cli.rair.notes import comparison_notes, notes
-from lore_cli.rair.report import slice_name
+from lore_cli.rair.notes import comparison_notes, comparison_sides, interval_note, notes, unjudged_note
 from lore_cli.rair.sections import Section
+from lore_cli.rair.tables import comparison_table, slices_table
 
 _PIPE_WIDTH = 160  # columns when the output is no terminal: tables are not folded for a file
 _BOARD_WIDTH = 120
@@ -21,18 +20,13 @@ _GAP = 2
 
 def show_report(document: dict[str, Any], file: TextIO) -> None:
     """The slices of a report as a table, then what was not judged."""
-    samples = document["samples"]
-    present = headline(document)
-    columns = ["slice", "pairs", "queries", *(title(name, samples and samples["k"]) for name in present)]
-    rows = [[slice_name(entry["slice"]), str(entry["n"]), str(entry["queries"]), *(cell(entry["metrics"], name) for name in present)] for entry in document["slices"]]
-    show_table(", ".join(document["judges"]) or "no judge", columns, rows, file)
-    unjudged = document["unjudged"]
-    if unjudged["errors"] or unjudged["missing"]:
-        print(f"not judged: {unjudged['errors']} errors ({unjudged['unparseable']} unparseable), {unjudged['missing']} without a verdict; the metrics are over judged pairs, coverage tells how many those are", file=file)
+    table = slices_table(document)
+    show_table(", ".join(document["judges"]) or "no judge", table.columns, table.rows, file)
+    if told := unjudged_note(document):
+        print(told, file=file)
         for entry in document["errors"][:3]:
             print(f"  {entry['count']} × {entry['error']}", file=file)
-    interval = document["interval"]
-    print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}, {interval['draws']} draws", file=file)
+    print(interval_note(document), file=file)
     _show_notes(notes(document), file)
 
 
@@ -84,18 +78,9 @@ def stdout() -> TextIO:
 
 def show_comparison(document: dict[str, Any], file: TextIO) -> None:
     """Differences b - a per slice, with interval and p."""
-    names = [name for name in HEADLINE if any(name in entry["metrics"] for entry in document["slices"])]
-    rows = []
-    for entry in document["slices"]:
-        for name in names:
-            found = entry["metrics"].get(name)
-            if found and (not entry["slice"] or name in HEADLINE[:3]):
-                bounds = "" if found["lo"] is None else f" [{found['lo']:+.3f}, {found['hi']:+.3f}]"
-                rows.append([slice_name(entry["slice"]), title(name), short(found["a"], 3), short(found["b"], 3), f"{found['difference']:+.3f}{bounds}", f"{found['p']:.4f}", f"{found['p_holm']:.4f}"])
-    a, b = (", ".join(document[side]) or "no judge" for side in "ab")
-    show_table(f"a: {a} · b: {b}", ["slice", "metric", "a", "b", "b - a", "p", "p (Holm)"], rows, file, left=2)
-    interval = document["interval"]
-    print(f"[lo, hi]: {100 * interval['level']:.0f} % {interval['method']}; p: permutation of whole queries; {interval['draws']} draws; p (Holm): corrected for the number of slices", file=file)
+    table, (a, b) = comparison_table(document), comparison_sides(document)
+    show_table(f"a: {a} · b: {b}", table.columns, table.rows, file, table.left)
+    print(interval_note(document), file=file)
     _show_notes(comparison_notes(document), file)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
-import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Run, input_options, run_options
 from lore_cli.commands.gold import Gold, gold_options, refusing
+from lore_cli.commands.rair.documents import Documents, document_options
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Verdict
@@ -20,14 +17,12 @@ from lore_cli.records import Verdict
 @run_options("rair score")
 @input_options
 @gold_options
-@click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON; - is standard output instead of the table.")
-@click.option("--html", "html_path", metavar="FILE", help="Write the report as one self-contained page.")
+@document_options("report")
 @click.option("--failures", type=click.IntRange(min=0), default=12, help="Wrong verdicts to describe in the report.")
 @click.option("--ranking", metavar="FILE", help="Also measure a ranking: rows of query, item_id and rank (1 is the top) or score.")
 @click.option("--depth", type=click.IntRange(min=1), default=10, help="Places of the ranking that count: the k of nDCG@k.")
-@click.option("--force", is_flag=True, help="Replace existing outputs.")
 def cli(
-    inputs: Inputs, run: Run, gold: Gold, json_path: str | None, html_path: str | None, failures: int, ranking: str | None, depth: int, force: bool
+    inputs: Inputs, run: Run, gold: Gold, documents: Documents, failures: int, ranking: str | None, depth: int
 ) -> int:  # fmt: skip
     """Score verdicts: Acc@2, Macro-F1 and more, per subset, criterion and tier, with 95 % intervals.
 
@@ -47,31 +42,24 @@ def cli(
     from lore_cli.rair import report as reporting
     from lore_cli.rair.failures import Failures
     from lore_cli.rair.join import joined
+    from lore_cli.rair.markdown import score_markdown
     from lore_cli.rair.page import score_page
     from lore_cli.rair.ranking import Ranked, gains, ranked, ranking_document
     from lore_cli.rair.tally import Tally
     from lore_cli.rair.terminal import show_report, stdout
 
-    for path in (json_path, html_path):
-        stream.refuse_existing(path, force)
+    documents.refuse_existing()
     book = gold.rulebook(inputs.sources)
-    written = next((path for path in (json_path, html_path) if path not in (None, "-")), None)
-    beside = Path(written).resolve().parent if written else Path.cwd()
-    settings = reporting.Settings(gold.draws, run.seed, gold.partial, failures, Path(gold.sources[0]).resolve().parent, beside)
+    settings = reporting.Settings(gold.draws, run.seed, gold.partial, failures, gold.folder, documents.beside)
     tally, wrong = Tally(book, gold.fields), Failures(failures)
     reporting.collect(joined(gold.pairs(), run.log.track(inputs.read(Verdict), "verdicts"), refusing(inputs)), tally, wrong, gold.partial)
     document = reporting.report(tally, wrong, gold.named(), settings)
     if ranking:
         document["ranking"] = ranking_document(gains(gold.pairs()), ranked(stream.read(Ranked, (ranking,))), depth, gold.draws, run.seed)
-    if json_path == "-":
-        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    else:
+    if not documents.on_stdout:
         show_report(document, stdout())
-        if json_path:
-            stream.write_json_atomic(json_path, document)
-    if html_path:
-        stream.write_text_atomic(html_path, score_page(document, beside))
+    documents.write(document, lambda: score_page(document, documents.beside), lambda: score_markdown(document))
     counts = {"pairs": len(tally.cell), "queries": len(tally.queries), **document["unjudged"], "bad_rows": inputs.rejects.count}
-    for path in (json_path, html_path):
+    for path in documents.files:
         write_manifest(path, command=run.name, inputs=[s for s in (*inputs.sources, *filter(None, [ranking])) if s != "-"] + gold.files(), settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
