@@ -110,6 +110,15 @@ def test_stale_entries_are_not_served(shop):
     assert [one.raw["route"] for one in old([pair("navy sofa", 1)])] == ["cache: expired > student"]
 
 
+def test_a_damaged_entry_is_no_answer(shop):
+    lmdb = pytest.importorskip("lmdb")
+    generation = shop[0] / "cache" / "current" / "verdicts.lmdb"
+    with lmdb.open(str(generation), subdir=False, lock=False, map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        transaction.put(cached.key_of("navy sofa", "i1"), b"{")
+    routes = [one.raw["route"] for one in system(shop, WordJudge(), None)([pair("navy sofa", 1), pair("navy sofa", 2)])]
+    assert routes == ["cache: damaged > student", "cache"]
+
+
 def test_windows_are_lazy_and_lose_nothing(shop):
     student = WordJudge(scores=SURE)
     judge = system(shop, student, WordJudge(), window=4)

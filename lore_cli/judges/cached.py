@@ -223,6 +223,8 @@ class Cache:
     def follow(self) -> None:
         """Serve the generation that is published now. One that is damaged is not: the one before is served on, and `problem` says so."""
         served = self._current()
+        if served == self._served:
+            self._refused = self.problem = ""
         if served in (self._served, self._refused):
             return
         try:

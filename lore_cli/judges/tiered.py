@@ -16,7 +16,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-from lore_cli.errors import UsageError
+from lore_cli.errors import BadInput, UsageError
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.judges.absent import open_or_wait
 from lore_cli.judges.asking import Asking, Busy, Question, Unwanted, question_of
@@ -156,7 +156,11 @@ class TieredJudge:
     def _look_up(self, cache: Cache, head: list[Routed]) -> None:
         started, now = time.perf_counter(), self.clock()
         for one in head:
-            found = cache.look_up(one.pair, now)
+            try:
+                found = cache.look_up(one.pair, now)
+            except BadInput:  # a damaged entry; the student answers, and a refresh replaces it
+                one.route = "cache: damaged"
+                continue
             if found.entry is None:
                 one.route = f"cache: {found.reason}"
                 continue

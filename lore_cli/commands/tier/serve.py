@@ -29,10 +29,11 @@ _SHORTEST_TOKEN = 16
 @click.option("--queue", type=click.IntRange(1), default=256, help="Pairs that may wait for student and model together; with more, requests get 503.")
 @click.option("--max-items", type=click.IntRange(1), default=100, help="Most items of a request.")
 @click.option("--max-bytes", type=click.IntRange(1), default=1 << 20, help="Largest body of a request.")
+@click.option("--patience", "patience_s", metavar="SECONDS", type=click.FloatRange(min=0.1), default=10.0, help="In which a request's head, and then its body, must have come.")
 @click.option("--access-log", is_flag=True, help="One JSON line per request on standard error; queries are not in it.")
 def cli(
     judging: Deployed, run: Run, plan_path: str, cache: str | None, student: str | None, tail: str | None, deadline_s: float, host: str, port: int, token_file: str | None,
-    queue: int, max_items: int, max_bytes: int, access_log: bool,
+    queue: int, max_items: int, max_bytes: int, patience_s: float, access_log: bool,
 ) -> int:  # fmt: skip
     """Answer by HTTP: POST /v1/judge with a query and its items; /openapi.json, /healthz, /metrics.
 
@@ -64,9 +65,9 @@ def cli(
     counters = metrics.Metrics()
     serving = service.Service(plan_path, deployed.open, counters, run.log, queue)
     listening = server.listen(host, port)
-    made = app.make_app(serving, counters, app.Limits(body_bytes=max_bytes, items=max_items), token, access_log)
+    made = app.make_app(serving, counters, app.Limits(max_bytes, max_items, patience_s), token, access_log)
     run.log.say(f"listening on http://{host}:{listening.getsockname()[1]}, plan {serving.system.plan_hash}", port=listening.getsockname()[1])
-    server.run(made, listening, server.Patience(), serving.stop, serving.reload)
+    server.run(made, listening, server.Patience(patience_s), serving.stop, serving.reload)
     run.log.say("stopped; every request taken was answered")
     return EXIT_DONE
 

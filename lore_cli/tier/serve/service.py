@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from lore_cli.errors import LoreError
+from lore_cli.judges.cached import Cache
 from lore_cli.judges.tiered import Routed, TieredJudge
 from lore_cli.progress import Log
 from lore_cli.records import Pair, Verdict
@@ -81,7 +82,7 @@ class Service:
             self._seen, self._told_to_reload = state, False
             await self._reload()
         elif self.system.cache is not None:
-            self._follow()
+            self._follow(self.system.cache)
 
     def reload(self) -> None:
         """Open plan, student and model anew at the next look: for a model directory that was replaced."""
@@ -105,7 +106,7 @@ class Service:
         try:
             opened = await asyncio.to_thread(self._open)
         except LoreError as error:
-            self._plan_problem = str(error).splitlines()[0]
+            self._plan_problem = str(error).partition("\n")[0]
             self._tell("plan", "refused", f"the plan served before is served on: {self._plan_problem}")
             return
         before, self.system = self.system, opened
@@ -113,17 +114,16 @@ class Service:
         before.close()  # after the requests that still ask it
         self._tell("plan", "taken up", f"plan {opened.plan_hash} is served")
 
-    def _follow(self) -> None:
+    def _follow(self, cache: Cache) -> None:
         before = self._generation()
         try:
-            self.system.cache.follow()  # type: ignore[union-attr]
-        except (LoreError, OSError) as error:
-            problem = str(error).splitlines()[0]
-            if problem != self._cache_problem:
-                self._cache_problem = problem
-                self._tell("generation", "refused", f"generation {before} is served on: {problem}")
-            return
-        self._cache_problem = None
+            cache.follow()
+            problem = cache.problem.partition("\n")[0]
+        except (LoreError, OSError) as error:  # `current` is gone
+            problem = str(error).partition("\n")[0]
+        if problem and problem != self._cache_problem:
+            self._tell("generation", "refused", f"generation {before} is served on: {problem}")
+        self._cache_problem = problem or None
         if self._generation() != before:
             self._tell("generation", "taken up", f"generation {self._generation()} is served")
 
