@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 from pathlib import Path
 
@@ -65,9 +66,10 @@ def cli(
     counters = metrics.Metrics()
     serving = service.Service(plan_path, deployed.open, counters, run.log, queue)
     listening = server.listen(host, port)
+    port = listening.getsockname()[1]
     made = app.make_app(serving, counters, app.Limits(max_bytes, max_items, patience_s), token, access_log)
-    run.log.say(f"listening on http://{host}:{listening.getsockname()[1]}, plan {serving.system.plan_hash}", port=listening.getsockname()[1])
-    server.run(made, listening, server.Patience(patience_s), serving.stop, serving.reload)
+    started = functools.partial(run.log.say, f"listening on http://{host}:{port}, plan {serving.system.plan_hash}", port=port)
+    server.run(made, listening, server.Patience(patience_s), server.Hooks(started, serving.stop, serving.reload))
     run.log.say("stopped; every request taken was answered")
     return EXIT_DONE
 

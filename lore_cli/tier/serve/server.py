@@ -38,6 +38,15 @@ class Patience:
     connections: int = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What is called when the server takes requests, when it is told to stop (SIGTERM, SIGINT), and at SIGHUP."""
+
+    started: Callable[[], None]
+    stopping: Callable[[], None]
+    hangup: Callable[[], None]
+
+
 class PatientProtocol(H11Protocol):
     """A connection whose requests must begin within a time."""
 
@@ -78,22 +87,26 @@ class PatientProtocol(H11Protocol):
 
 
 class OrderlyServer(uvicorn.Server):
-    """Ends by SIGTERM or SIGINT with what is in flight answered; SIGHUP calls `on_hangup`."""
+    """Ends by SIGTERM or SIGINT with what is in flight answered."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None], on_hangup: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, hooks: Hooks) -> None:
         super().__init__(config)
-        self._on_stop, self._on_hangup = on_stop, on_hangup
+        self._hooks = hooks
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._hooks.started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        loop.add_signal_handler(signal.SIGHUP, self._hooks.hangup)
         yield
 
     def _stop(self, number: int) -> None:
-        self._on_stop()
+        self._hooks.stopping()
         self.handle_exit(number, None)
 
 
@@ -106,7 +119,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise Missing(f"cannot listen on {host} port {port}: {error.strerror or error}", hint="pass another --host or --port; 0 takes any free port") from error
 
 
-def run(app: Any, listening: socket.socket, patience: Patience, on_stop: Callable[[], None], on_hangup: Callable[[], None]) -> None:
+def run(app: Any, listening: socket.socket, patience: Patience, hooks: Hooks) -> None:
     """Serve until told to stop."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients do wrong is in the counters
     protocol = type("Protocol", (PatientProtocol,), {"patience": patience})
@@ -114,4 +127,4 @@ def run(app: Any, listening: socket.socket, patience: Patience, on_stop: Callabl
         app, http=protocol, ws="none", loop="asyncio", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_keep_alive=patience.idle_s, timeout_graceful_shutdown=patience.stop_s,
     )  # fmt: skip
-    OrderlyServer(config, on_stop, on_hangup).run(sockets=[listening])
+    OrderlyServer(config, hooks).run(sockets=[listening])
