@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from lore_cli import __version__
-from lore_cli.files import is_pipe, manifest_path, write_json_atomic
+from lore_cli.files import is_pipe, manifest_path, read_json, write_json_atomic
 
 _PACKAGES = ("polars", "msgspec", "orjson", "torch", "transformers", "trl", "peft", "vllm", "lmdb")
 
@@ -57,6 +57,15 @@ def sha256_of(path: str | Path) -> str | None:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def identity_of(path: str) -> dict[str, Any]:
+    """What the manifest beside a file tells of how it was made (`Manifest.identity`); nothing where there is no manifest, or the file is not what it is about any more."""
+    manifest = manifest_path(path)
+    told = read_json(manifest, "a manifest") if not is_pipe(path) and manifest.is_file() else None
+    if not isinstance(told, dict) or told.get("output", {}).get("sha256") != sha256_of(path):
+        return {}
+    return told.get("identity") or {}
 
 
 def write_manifest(

@@ -41,7 +41,7 @@ def test_the_page_has_the_numbers_of_the_report(tmp_path):
 def test_hostile_text_is_shown_and_never_run(tmp_path):
     one = pair(0, "L4", query=HOSTILE, item={"title": HOSTILE, "brand": HOSTILE, "attributes": {HOSTILE: HOSTILE}, "caption": HOSTILE}, subset="hard", criteria=[HOSTILE])
     match = {"attribute": "colour", "need": HOSTILE, "state": "exact", "found": HOSTILE, "source": "title"}
-    document = scored(tmp_path, [one, pair(3)], [verdict(one, "L1", judge=HOSTILE, reason=HOSTILE, matches=[match], rules=[HOSTILE]), verdict(pair(3), error=HOSTILE)])
+    document = scored(tmp_path, [one, pair(3)], [verdict(one, "L1", judge=HOSTILE, reason=HOSTILE, matches=[match], rules=[HOSTILE]), verdict(pair(3), error=HOSTILE, judge=HOSTILE)])
     text = score_page(document, tmp_path)
     page = page_of(text)
     assert "\x07" not in text and page.text.count("<script>alert(1)</script></style><img") >= 9

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+import polars
 import pytest
 from sklearn import metrics as sk
 
@@ -87,6 +88,45 @@ def test_a_verdict_that_does_not_fit_is_refused_by_name(tmp_path, change, said):
     verdicts[1] = {name: value for name, value in (verdicts[1] | change).items() if value is not None}
     with pytest.raises(BadInput, match=said):
         scored(tmp_path, pairs, verdicts)
+
+
+def test_what_no_json_can_say_is_refused_in_parquet_too(tmp_path):
+    pairs, verdicts = shop(3, scores={"L1": 0.1, "L2": 0.2, "L3": 0.3, "L4": 0.4})
+    verdicts[1]["scores"] = {**verdicts[1]["scores"], "L1": float("nan")}
+    given = tmp_path / "v.parquet"
+    polars.DataFrame(verdicts).write_parquet(given)
+    done = lore("lore-rair", "score", given, "--gold", written(tmp_path / "gold.jsonl", pairs), "--draws", "100")
+    assert done.code == 3 and "'p1'" in done.err and "not probabilities that sum to 1" in done.err
+
+
+@pytest.mark.parametrize("side", ["gold", "verdict"])
+def test_grades_outside_the_scale_are_refused_with_their_line(tmp_path, side):
+    pairs, verdicts = shop(3)
+    (pairs if side == "gold" else verdicts)[1]["grade"] = "L5"
+    done = lore("lore-rair", "score", written(tmp_path / "v.jsonl", verdicts), "--gold", written(tmp_path / "gold.jsonl", pairs), "--draws", "100")
+    assert done.code == 3 and f"{'gold' if side == 'gold' else 'v'}.jsonl:2: grade: found 'L5'" in done.err
+
+
+def test_mixed_runs_are_refused_but_for_the_tiers_of_one(tmp_path):
+    pairs, verdicts = shop(4)
+    verdicts[2]["judge"] = "another"
+    with pytest.raises(BadInput, match=r"verdicts of 2 judges \(another, hand\)"):
+        scored(tmp_path, pairs, verdicts)
+    tiered = [row | {"tier": "head"} for row in verdicts]
+    assert scored(tmp_path, pairs, tiered)["judges"] == ["another", "hand"]
+    one, mixed, gold = (written(tmp_path / f"{number}.jsonl", rows) for number, rows in enumerate((tiered, verdicts, pairs)))
+    done = lore("lore-rair", "compare", one, mixed, "--gold", gold, "--draws", "100")
+    assert done.code == 3 and "1.jsonl: judge: verdicts of 2 judges" in done.err
+
+
+def test_verdicts_judged_under_another_rulebook_are_refused(tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text((Path(EXAMPLES).parent.parent / "lore_cli" / "rulebook.toml").read_text("utf-8") + "\n# another\n", "utf-8")
+    verdicts = tmp_path / "v.jsonl"
+    assert lore("lore-rair", "run", EXAMPLES, "--judge", "rulebook:", "--rulebook", other, "-o", verdicts).code == 0
+    done = lore("lore-rair", "score", verdicts, "--gold", EXAMPLES, "--draws", "100")
+    assert done.code == 3 and "was judged under rulebook" in done.err and "--rulebook FILE" in done.err
+    assert lore("lore-rair", "score", verdicts, "--gold", EXAMPLES, "--draws", "100", "--rulebook", other).code == 0
 
 
 def test_a_misfit_can_be_set_aside_and_then_its_pair_is_missing(tmp_path):

@@ -13,7 +13,7 @@ import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs
-from lore_cli.manifest import sha256_of
+from lore_cli.manifest import identity_of, sha256_of
 from lore_cli.records import Pair, Verdict, row_of
 
 if TYPE_CHECKING:
@@ -41,13 +41,16 @@ class Gold:
         return graded(self.sources)
 
     def rulebook(self, verdicts: Sequence[str]) -> Rulebook:
-        """The rulebook that adherence is measured by. Raises `UsageError` when gold and verdicts would both be standard input, `BadInput` for an edited benchmark."""
+        """The rulebook that adherence is measured by. Raises `UsageError` when gold and verdicts would both be standard input,
+        `BadInput` for an edited benchmark, and for verdicts whose manifest tells that they were judged under another rulebook."""
         if "-" in self.sources and "-" in verdicts:
             raise errors.UsageError("verdicts and --gold cannot both be standard input", hint="give one of them as a file")
         from lore_cli.rulebook import load_rulebook
 
         book = load_rulebook(rulebook_path(self.rulebook_path, self.sources))
         check_benchmarks(self.sources, book)
+        for path in verdicts:
+            _check_rulebook(path, book)
         return book
 
     @property
@@ -118,9 +121,15 @@ def filled(paths: Sequence[str], gold: Gold, flips: list[dict[str, Any]], change
     tallies = [Tally(book, gold.fields) for _ in paths]
     paired([joined(gold.pairs(), side.read(Verdict), refusing(side)) for side in sides], tallies, flips, changes)
     for path, tally in zip(paths, tallies, strict=True):
-        if tally.missing and not gold.partial:
-            raise errors.BadInput(f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict", where=path, field="id", hint="finish the run, or pass --partial")
+        tally.check(gold.partial, path)
     return tallies
+
+
+def _check_rulebook(verdicts: str, rulebook: Rulebook) -> None:
+    judged_under = identity_of(verdicts).get("rulebook", rulebook.hash)
+    if judged_under != rulebook.hash:
+        found = f"was judged under rulebook {judged_under}, not {rulebook.hash}"
+        raise errors.BadInput(found, where=verdicts, hint="pass --rulebook FILE with the one that it was judged under, or judge again")
 
 
 def refusing(inputs: Inputs) -> Callable[[errors.BadInput, Verdict], None]:

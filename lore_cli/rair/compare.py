@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from lore_cli.errors import BadInput
 from lore_cli.rair import asymptotic
 from lore_cli.rair.failures import Changes
 from lore_cli.rair.intervals import LEVEL, bca, draw_sums, leave_one_out, swap_sums
@@ -20,7 +19,7 @@ Joined = tuple[Pair, Verdict | None]
 def paired(runs: Sequence[Iterable[Joined]], tallies: Sequence[Tally], flips: list[dict[str, Any]], changes: Sequence[Changes] = ()) -> None:
     """Fill the tallies, one a run, with the same pairs in the same order, and `flips` with the pairs on which another run differs from the first in being right.
 
-    changes: one for each run but the first, where such pairs are to be described. Runs in different orders are held in memory until their partners come. Raises `BadInput` when nothing is there to compare.
+    changes: one for each run but the first, where such pairs are to be described. Runs in different orders are held in memory until their partners come.
     """
     for pair, verdicts in _partners([iter(run) for run in runs]):
         for tally, verdict in zip(tallies, verdicts, strict=True):
@@ -32,8 +31,6 @@ def paired(runs: Sequence[Iterable[Joined]], tallies: Sequence[Tally], flips: li
                 flips.append(row if len(others) == 1 else row | {"run": number})
         for change, verdict in zip(changes, verdicts[1:], strict=False):
             change.add(pair, verdicts[0], verdict)
-    if not tallies[0].cell:
-        raise BadInput("no gold pairs", where="--gold", hint="an empty benchmark cannot be scored")
 
 
 def _partners(runs: Sequence[Iterator[Joined]]) -> Iterator[tuple[Pair, list[Verdict | None]]]:

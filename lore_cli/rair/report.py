@@ -42,18 +42,11 @@ class Settings:
 
 
 def collect(rows: Iterable[tuple[Pair, Verdict | None]], tally: Tally, failures: Failures, partial: bool) -> None:
-    """Fill `tally` and `failures` from joined rows. Raises `BadInput` when nothing is there to score, or for missing verdicts unless `partial`."""
-    first_missing = None
+    """Fill `tally` and `failures` from joined rows. Raises `BadInput` for what `Tally.check` refuses."""
     for pair, verdict in rows:
         tally.add(pair, verdict)
         failures.add(pair, verdict)
-        if verdict is None and first_missing is None:
-            first_missing = pair.id
-    if first_missing is not None and not partial:
-        found = f"{tally.missing} of {len(tally.cell)} gold pairs have no verdict (the first: '{first_missing}')"
-        raise BadInput(found, field="id", hint="finish the run (lore-rair run --resume), or pass --partial to count them as unjudged")
-    if not tally.cell:
-        raise BadInput("no gold pairs", where="--gold", hint="an empty benchmark cannot be scored")
+    tally.check(partial)
 
 
 def report(tally: Tally, failures: Failures, gold: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lore_cli.answer import Answer, adheres
+from lore_cli.errors import BadInput
 from lore_cli.path.quoted import evidence_holds
 from lore_cli.rair.calibration import Calibration
 from lore_cli.rair.metrics import COLUMNS, alike_share, chance_of_any, majority_share
@@ -68,6 +69,8 @@ class Tally:
     judges: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     missing: int = 0
+    first_missing: str | None = None
+    untiered: set[str] = field(default_factory=set)  # judges of verdicts that name no tier
     _adheres: dict[Any, bool] = field(default_factory=dict)
 
     def add(self, pair: Pair, verdict: Verdict | None) -> None:
@@ -81,8 +84,11 @@ class Tally:
             self.slices.setdefault(key, array("i")).append(number)
         if verdict is None:
             self.missing += 1
+            self.first_missing = self.first_missing or pair.id
             return
         self.judges[verdict.judge] += 1
+        if verdict.tier is None:
+            self.untiered.add(verdict.judge)
         if verdict.error:
             self.errors[verdict.error.split("\n", 1)[0][:200]] += 1
         if verdict.matches and given:
@@ -104,6 +110,16 @@ class Tally:
         if len(samples) > 1:
             self.parts["resampled"].set(number, 1)
             self.parts["consistent"].set(number, alike_share(samples))
+
+    def check(self, partial: bool, where: str = "") -> None:
+        """Raise `BadInput`, naming `where`, for no pairs at all, for verdicts of several runs, and unless `partial` for pairs without a verdict."""
+        if not self.cell:
+            raise BadInput("no gold pairs", where="--gold", hint="an empty benchmark cannot be scored")
+        if len(self.untiered) > 1:
+            raise BadInput(f"verdicts of {len(self.untiered)} judges ({', '.join(sorted(self.untiered))})", where=where, field="judge", hint="give one run at a time; the verdicts of a tiered run name their tier")
+        if self.missing and not partial:
+            found = f"{self.missing} of {len(self.cell)} gold pairs have no verdict (the first: '{self.first_missing}')"
+            raise BadInput(found, where=where, field="id", hint="finish the run (lore-rair run --resume), or pass --partial to count them as unjudged")
 
     def adheres(self, verdict: Verdict | None) -> bool:
         """Whether the verdict's grade and rules follow from its matches; kept per distinct reasoning, of which there are few."""

@@ -48,10 +48,7 @@ def cli(run: Run, verdicts: str, gold: Gold, variants: str | None, unlabelled: s
     audit = Audit(Tally(gold.rulebook(files), gold.fields))
     for pair, verdict in joined(gold.pairs(), run.log.track(inputs.read(Verdict), "verdicts"), refusing(inputs)):
         audit.add(pair, verdict)
-    if audit.tally.missing and not gold.partial:
-        raise errors.BadInput(f"{audit.tally.missing} of {len(audit.tally.cell)} gold pairs have no verdict", where=verdicts, field="id", hint="finish the run, or pass --partial")
-    if not audit.tally.cell:
-        raise errors.BadInput("no gold pairs", where="--gold", hint="a judge cannot be judged without human grades")
+    audit.tally.check(gold.partial, verdicts)
     if variants:
         audit.add_variants(stream.read(Verdict, (variants,)))
     if unlabelled:
