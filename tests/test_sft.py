@@ -24,7 +24,7 @@ from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.models import directory_hash
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair, Trace, parse
-from lore_cli.train import common, scratch
+from lore_cli.train import common, scratch, sft
 
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
 
@@ -121,6 +121,13 @@ def test_more_steps_lower_the_loss(rows, tmp_path):
         assert lore("lore-sft", rows, *SCRATCH, "--max-steps", steps, "-o", tmp_path / str(steps)).code == 0
         losses.append(orjson.loads((tmp_path / f"{steps}.manifest.json").read_bytes())["counts"]["loss"])
     assert losses[1] < losses[0] * 0.8
+
+
+@pytest.mark.parametrize(("epochs", "share"), [(0.5, 0.5), (1, 1), (2.25, 2.25)])
+def test_a_part_of_an_epoch_is_a_part_of_its_batches(epochs, share):
+    data = [common.Row([1] * 10, 2)] * 40
+    batches = sft._schedule(data, sft.Settings(None, "tiny", epochs=epochs, batch_tokens=50))
+    assert len(batches) == share * 8 and len(sft._schedule(data, sft.Settings(None, "tiny", max_steps=21, batch_tokens=50))) == 21
 
 
 # ---------------------------------------------------------------- layouts

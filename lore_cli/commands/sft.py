@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--lora-rank", type=click.IntRange(min=1), default=16, help="Rank of the adapter.")
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), help="muon: Muon for matrices, AdamW for the rest. By default muon from scratch, adamw for a given model.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate of AdamW (2e-5; LoRA 2e-4), Muon's is eight times as high; with --from-scratch a factor on its own rates.")
-@click.option("--epochs", type=click.FloatRange(min=0), default=1.0, help="Passes over the traces.")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Passes over the traces; 0.5 takes half of the batches.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates, going round the traces as often as needed.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds; the rate falls with the clock.")
 @click.option("--batch-tokens", type=click.IntRange(min=16), default=2048, help="Tokens in one batch, padding included.")
@@ -47,8 +47,8 @@ def cli(
 ) -> int:  # fmt: skip
     """Fine-tune a causal language model on traces (completion-only loss, TRL underneath).
 
-    Reads all traces into memory. Writes an ordinary model directory with `lore.json`, which says how the model is to be asked, a model card (README.md)
-    and `metrics.jsonl`.
+    Reads all traces into memory. Writes an ordinary model directory with `lore.json`, which says how the model is to be asked, a model card (README.md),
+    `metrics.jsonl`, and `curves.html`, which draws them.
     While it runs, checkpoints are in DIR.unfinished. An interrupted run goes on with --resume, to the same weights as if it had not been interrupted;
     with other data, model, rulebook or options it is refused.
 
@@ -89,11 +89,12 @@ def cli(
     with unfinished(output, identity, resume=training.resume, force=force) as kept:
         from lore_cli.train import sft
         from lore_cli.train.checkpoints import Checkpoints
+        from lore_cli.train.tracking import tracking
 
         with stream.output_directory(output, force=force or training.resume) as folder:
             settings = sft.Settings(base=model, size=from_scratch, seed=run.seed, **options)
             held_out = training.held_out(rulebook, lesson.layout, lesson.prompt)
-            summary = sft.train(lesson.traces, settings, folder, Checkpoints(kept, training.save_steps), run.log, held_out)
+            summary = sft.train(lesson.traces, settings, folder, Checkpoints(kept, training.save_steps), tracking(training.report_to, output), run.log, held_out)
             card = modelcard.write(folder, layout=lesson.layout, prompt=lesson.prompt, stage="sft", base=base, rulebook=rulebook)
             write_readme(folder, card, read, options | {"seed": run.seed}, summary)
         write_manifest(output, command=run.name, inputs=read, settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})

@@ -32,6 +32,7 @@ class Training:
     evaluate_every: int
     best: str | None
     patience: int | None
+    report_to: str | None
 
     @functools.cached_property
     def judged(self) -> list[Pair]:
@@ -66,7 +67,7 @@ def digest(rows: Iterable[Record]) -> str:
 
 
 def training_options(function: Any) -> Any:
-    """--resume --save-steps --evaluate --evaluate-every --best --patience → `training: Training`."""
+    """--resume --save-steps --evaluate --evaluate-every --best --patience --report-to → `training: Training`."""
 
     @functools.wraps(function)
     def call(**given: Any) -> Any:
@@ -82,6 +83,7 @@ def training_options(function: Any) -> Any:
         click.option("--evaluate-every", type=click.IntRange(min=1), default=200, help="Updates between evaluations; there is always one at the end."),
         click.option("--best", type=click.Choice(_BEST), help="Write the weights with the highest value of this metric; without it the last ones."),
         click.option("--patience", type=click.IntRange(min=1), help="End training after N evaluations without a new best."),
+        click.option("--report-to", type=click.Choice(["tensorboard", "trackio", "wandb"]), help="Also follow the run there; TensorBoard's files go to DIR.runs."),
     )
     for option in reversed(options):
         call = option(call)

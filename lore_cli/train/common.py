@@ -148,6 +148,7 @@ class Watch(TrainerCallback):
         self._last |= {name: float(value) for name, value in (logs or {}).items() if name in self._told}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_log |= control.should_training_stop  # the last steps, however many they are
         spent, step = self._clock.seconds, state.global_step
         left = spent / step * (self._steps - step)
         if self._limit:

@@ -10,12 +10,12 @@ The paper (§ stage 1) distils merged reasoning by SFT and gives no settings. Ou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
 import transformers
 from datasets import Dataset
@@ -24,14 +24,15 @@ from trl import SFTConfig, SFTTrainer
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.progress import Log
 from lore_cli.records import Trace
-from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import scratch
 from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
+from lore_cli.train.curves import write_history
 from lore_cli.train.evaluation import TOLD, Evaluated, Evaluation, HeldOut, told
 from lore_cli.train.optimizer import ADAMW_RATE, muon_adamw
 from lore_cli.train.packing import pack, packed_batches, require_separation
 from lore_cli.train.quiet import hush
+from lore_cli.train.tracking import Tracking
 
 _TOKENIZER_ROWS = 8_000
 
@@ -59,8 +60,8 @@ class Settings:
     seed: int = 0
 
 
-def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log, held_out: HeldOut | None = None) -> dict[str, float]:
-    """Fine-tune, write the model and `metrics.jsonl` to `folder`; returns the summary of the run.
+def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints: Checkpoints, tracked: Tracking, log: Log, held_out: HeldOut | None = None) -> dict[str, float]:
+    """Fine-tune, write the model, `metrics.jsonl` and `curves.html` to `folder`; returns the summary of the run.
 
     Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. traces: with prompt and completion.
     Raises `BadInput` for rows over `max_length` or the model's context, all of them counted; `Missing` for no such model; `Interrupted` when the user stopped it.
@@ -78,11 +79,11 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
     evaluation = [Evaluation(held_out, checkpoints)] if held_out else []
     trainer = _Trainer(
         model=model,
-        args=_config(settings, steps, checkpoints.folder),
+        args=_config(settings, steps, checkpoints.folder, tracked.settings),
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
         data_collator=_collator(settings, tokenizer),
         processing_class=tokenizer,
-        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss", *TOLD)), *evaluation, checkpoints],
+        callbacks=[clock, Watch(log, clock, steps, settings.max_seconds, ("loss", *TOLD)), *evaluation, checkpoints, *tracked.callbacks],
         optimizers=_optimizer(model, settings),
         batches=batches,
     )
@@ -95,7 +96,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         "rows": len(data),
         "rows_seen": sum(len(batch) for batch in batches[: trainer.state.global_step]),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "loss": _last_loss(trainer.state.log_history),
+        "loss": _closing_loss(trainer.state.log_history),
         **({"best_step": checkpoints.best} if checkpoints.best else {}),
         **told(trainer.state.log_history, checkpoints.best),
     }
@@ -104,7 +105,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         trained = trained.to(torch.bfloat16)  # as it will be judged; the updates are over
     trained.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_bytes_atomic(folder / "metrics.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in trainer.state.log_history))
+    write_history(folder, trainer.state.log_history, "Fine-tuning")
     return summary
 
 
@@ -156,7 +157,9 @@ def _schedule(data: Sequence[Row], settings: Settings) -> list[list[int]]:
     epoch = 0
     # a run limited by steps or by the clock goes round again when its rows are used up
     while epoch < settings.epochs or (settings.max_steps and len(batches) < settings.max_steps) or (settings.max_seconds and epoch < 20):
-        batches += form(lengths, settings.batch_tokens, settings.seed + epoch)
+        more = form(lengths, settings.batch_tokens, settings.seed + epoch)
+        part = settings.epochs - epoch
+        batches += more if part >= 1 or settings.max_steps or settings.max_seconds else more[: math.ceil(part * len(more))]
         epoch += 1
     return batches[: settings.max_steps] if settings.max_steps else batches
 
@@ -184,7 +187,7 @@ def _optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 
-def _config(settings: Settings, steps: int, folder: Path) -> SFTConfig:
+def _config(settings: Settings, steps: int, folder: Path, tracked: dict[str, Any]) -> SFTConfig:
     on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(folder),
@@ -199,17 +202,19 @@ def _config(settings: Settings, steps: int, folder: Path) -> SFTConfig:
         use_cpu=not on_gpu,
         bf16=on_gpu,
         dataloader_pin_memory=on_gpu,
-        logging_steps=50,
+        logging_steps=max(1, min(50, steps // 50)),
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to="none",
+        **tracked,
         disable_tqdm=True,
         seed=settings.seed,
         data_seed=settings.seed,
     )
 
 
-def _last_loss(history: list[dict[str, float]]) -> float:
-    """Mean loss of the last logged steps; of the whole run when it was too short to be logged on the way."""
-    losses = [row["loss"] for row in history if "loss" in row] or [row["train_loss"] for row in history if "train_loss" in row]
-    return round(float(losses[-1]), 4)
+def _closing_loss(history: Sequence[dict[str, float]]) -> float:
+    """Mean loss of the last tenth of the steps. Each entry is the mean since the one before."""
+    entries = [(int(row["step"]), row["loss"]) for row in history if "loss" in row]
+    begun = [0, *(step for step, _ in entries)]
+    last = [(step - before, loss) for before, (step, loss) in zip(begun, entries, strict=False) if step > 0.9 * entries[-1][0]]
+    return round(sum(steps * loss for steps, loss in last) / sum(steps for steps, _ in last), 4)
