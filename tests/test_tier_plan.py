@@ -11,12 +11,13 @@ from hypothesis import strategies as some
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.judges import plan as plans
 from lore_cli.records import parse
+from lore_cli.tier import log
 from lore_cli.tier import plan as planning
 from tier_shop import make_plan, run, write_rows
 
 
 def rows(*pairs):
-    return [parse(planning.LogRow, {"query": query, "count": count}) for query, count in pairs]
+    return [parse(log.LogRow, {"query": query, "count": count}) for query, count in pairs]
 
 
 def sizes(counted, head=0.8, tail=0.05, least=1):
@@ -24,12 +25,12 @@ def sizes(counted, head=0.8, tail=0.05, least=1):
 
 
 def test_spellings_of_one_query_are_added_up():
-    counted = planning.count_queries(rows(("Navy Sofa", 3), ("navy  sofa", 4), ("ＮＡＶＹ sofa", 1), ("rug", 8)))
+    counted = log.count_queries(rows(("Navy Sofa", 3), ("navy  sofa", 4), ("ＮＡＶＹ sofa", 1), ("rug", 8)))
     assert counted.frame.rows() == [("navy sofa", 8), ("rug", 8)] and counted.rows == 4 and counted.traffic == 16
 
 
 def test_the_head_is_the_smallest_set_that_holds_its_share():
-    counted = planning.count_queries(rows(("a", 50), ("b", 30), ("c", 10), ("d", 6), ("e", 3), ("f", 1)))
+    counted = log.count_queries(rows(("a", 50), ("b", 30), ("c", 10), ("d", 6), ("e", 3), ("f", 1)))
     assert sizes(counted) == {"head": ["a", "b"], "middle": ["c", "d"], "tail": ["e", "f"]}
     assert sizes(counted, head=0.81)["head"] == ["a", "b", "c"]
     assert sizes(counted, head=1.0, tail=0)["head"] == ["a", "b", "c", "d", "e", "f"]
@@ -37,13 +38,13 @@ def test_the_head_is_the_smallest_set_that_holds_its_share():
 
 
 def test_one_query_and_equal_counts():
-    assert sizes(planning.count_queries(rows(("only", 1)))) == {"head": ["only"], "middle": [], "tail": []}
-    equal = planning.count_queries(rows(*((name, 5) for name in "jihgfedcba")))
+    assert sizes(log.count_queries(rows(("only", 1)))) == {"head": ["only"], "middle": [], "tail": []}
+    equal = log.count_queries(rows(*((name, 5) for name in "jihgfedcba")))
     assert sizes(equal, 0.5, 0.2) == {"head": list("abcde"), "middle": list("fgh"), "tail": list("ij")}
 
 
 def test_rare_queries_are_never_named(tmp_path):
-    counted = planning.count_queries(rows(("common", 50), ("my name and street", 1), ("rare", 2)))
+    counted = log.count_queries(rows(("common", 50), ("my name and street", 1), ("rare", 2)))
     assert sizes(counted, 1.0, 0, least=2)["tail"] == ["my name and street"]
 
 
@@ -51,7 +52,7 @@ def test_rare_queries_are_never_named(tmp_path):
 @given(some.dictionaries(some.text("abcdefgh", min_size=1, max_size=4), some.integers(1, 1000), min_size=1, max_size=40), some.floats(0, 1), some.floats(0, 1))
 def test_every_query_has_one_tier_and_the_shares_hold(counts, head, rest):
     tail = (1 - head) * rest
-    counted = planning.count_queries(rows(*counts.items()))
+    counted = log.count_queries(rows(*counts.items()))
     parts = planning.cut(counted, head, tail, 1)
     assert sorted(query for part in parts.values() for query in part["query"]) == sorted(counts)
     total = sum(counts.values())
@@ -64,16 +65,16 @@ def test_every_query_has_one_tier_and_the_shares_hold(counts, head, rest):
 
 def test_shares_that_overlap_are_refused():
     with pytest.raises(UsageError, match="add up to more than 1"):
-        sizes(planning.count_queries(rows(("a", 1))), 0.8, 0.3)
+        sizes(log.count_queries(rows(("a", 1))), 0.8, 0.3)
 
 
 def test_pairs_as_a_log():
-    shown = [parse(planning.LogRow, {"id": str(n), "query": query, "item": {"id": str(n)}, **count}) for n, (query, count) in enumerate([("a", {"count": 7}), ("a", {"count": 5}), ("b", {"count": 2})])]
-    assert planning.count_queries(shown).frame.rows() == [("a", 7), ("b", 2)]
-    bare = [parse(planning.LogRow, {"id": str(n), "query": query, "item": {"id": str(n)}}) for n, query in enumerate("aab")]
-    assert planning.count_queries(bare).frame.rows() == [("a", 2), ("b", 1)]
+    shown = [parse(log.LogRow, {"id": str(n), "query": query, "item": {"id": str(n)}, **count}) for n, (query, count) in enumerate([("a", {"count": 7}), ("a", {"count": 5}), ("b", {"count": 2})])]
+    assert log.count_queries(shown).frame.rows() == [("a", 7), ("b", 2)]
+    bare = [parse(log.LogRow, {"id": str(n), "query": query, "item": {"id": str(n)}}) for n, query in enumerate("aab")]
+    assert log.count_queries(bare).frame.rows() == [("a", 2), ("b", 1)]
     with pytest.raises(BadInput, match="different forms"):
-        planning.count_queries([*shown, *rows(("c", 1))])
+        log.count_queries([*shown, *rows(("c", 1))])
 
 
 def test_the_same_log_gives_the_same_plan_wherever_it_is_read_from(tmp_path):
@@ -88,7 +89,7 @@ def test_the_same_log_gives_the_same_plan_wherever_it_is_read_from(tmp_path):
 def test_a_typed_path_is_kept_relative_to_the_plan_and_found_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    planning.write_plan("runs/plan.json", planning.count_queries(rows(("a", 1))), {"head_traffic": 0.8, "tail_traffic": 0.0, "min_count": 1.0}, planning.Deployment("runs/cache", "student:models/s", "hf:Qwen/Qwen3-4B", 0.5, 1.0, 2.0))
+    planning.write_plan("runs/plan.json", log.count_queries(rows(("a", 1))), {"head_traffic": 0.8, "tail_traffic": 0.0, "min_count": 1.0}, planning.Deployment("runs/cache", "student:models/s", "hf:Qwen/Qwen3-4B", 0.5, 1.0, 2.0))
     plan = plans.load_plan("runs/plan.json")
     assert (plan.cache, plan.student, plan.tail) == ("cache", "student:../models/s", "hf:Qwen/Qwen3-4B")
     monkeypatch.chdir("/")

@@ -10,6 +10,7 @@ import pytest
 from lore_cli.errors import BadInput
 from lore_cli.judges import plan as plans
 from lore_cli.records import Verdict, parse
+from lore_cli.tier import log
 from lore_cli.tier import plan as planning
 from lore_cli.tier import replay as replaying
 from tier_shop import make_plan, pair, run, write_rows
@@ -22,7 +23,7 @@ def verdict(one, grade, tier="head", route="cache", latency=1.0, **more):
 def setting(tmp_path, counts, ranked):
     """Requests over pairs with an engine rank; `ranked`: query → grades in the engine's order."""
     plan = make_plan(tmp_path, counts)
-    counted = planning.count_queries([parse(planning.LogRow, {"query": query, "count": count}) for query, count in counts.items()])
+    counted = log.count_queries([parse(log.LogRow, {"query": query, "count": count}) for query, count in counts.items()])
     pairs, gold = [], {}
     for query, grades in ranked.items():
         for number, grade in enumerate(grades):
@@ -102,7 +103,7 @@ def test_intervals_are_by_query_and_weighted():
 def test_a_sample_keeps_each_tiers_traffic(tmp_path):
     counts = {f"h{number}": 100 for number in range(8)} | {f"t{number}": 1 for number in range(150)}
     plan = make_plan(tmp_path, counts, head=0.8, tail=0.2)
-    counted = planning.count_queries([parse(planning.LogRow, {"query": query, "count": count}) for query, count in counts.items()])
+    counted = log.count_queries([parse(log.LogRow, {"query": query, "count": count}) for query, count in counts.items()])
     pairs = [pair(query, 1) for query in counts]
     made = plans.load_plan(plan)
     some = replaying.requests_of(counted, plans.Router(plan, made), pairs, 5, 3)

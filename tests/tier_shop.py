@@ -12,6 +12,7 @@ from pathlib import Path
 from lore_cli.judges import cached
 from lore_cli.judges import plan as plans
 from lore_cli.records import GRADES, Pair, Verdict, parse
+from lore_cli.tier import log
 from lore_cli.tier import plan as planning
 from lore_cli.tier import refresh as refreshing
 
@@ -49,11 +50,11 @@ class WordJudge:
 
 def make_plan(folder: Path, counts: dict[str, int], head: float = 0.8, tail: float = 0.05, **deployment: object) -> str:
     """A plan file over a log given as counts."""
-    rows = [parse(planning.LogRow, {"query": query, "count": count}) for query, count in counts.items()]
+    rows = [parse(log.LogRow, {"query": query, "count": count}) for query, count in counts.items()]
     settings = {"cache": str(folder / "cache"), "student": None, "tail": None, "threshold": 0.5, "ttl_s": 86400.0, "expire_s": 172800.0, **deployment}
     path = str(folder / "plan.json")
     targets = {"head_traffic": head, "tail_traffic": tail, "min_count": 1.0}
-    planning.write_plan(path, planning.count_queries(rows), targets, planning.Deployment(**settings))
+    planning.write_plan(path, log.count_queries(rows), targets, planning.Deployment(**settings))
     return path
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,13 @@ from typing import Any
 import msgspec
 import orjson
 
-from lore_cli.errors import BadInput, UsageError
-from lore_cli.judges.cached import NORMALISATION, normalise
+from lore_cli.errors import UsageError
+from lore_cli.judges.cached import NORMALISATION
 from lore_cli.judges.plan import PLAN_VERSION, TIERS, Plan, QueryList, TierShare
-from lore_cli.records import Record, row_of
-from lore_cli.stream import chunks, write_bytes_atomic, write_json_atomic
+from lore_cli.stream import write_bytes_atomic, write_json_atomic
+from lore_cli.tier.log import Counted
+from lore_cli.tier.personal import KINDS, personal
 
-_CHUNK = 200_000
-_MOST = 10**15  # 9,000 such rows still add up within 64 bits
-_QUERY_COUNT, _PAIR, _COUNTED_PAIR = "query counts", "pairs", "pairs with counts"
 _PATH_SCHEMES = ("cache", "student", "replay", "hf", "vllm", "tier")
 
 
@@ -41,63 +38,8 @@ class Deployment:
     expire_s: float
 
 
-class LogRow(Record, frozen=True):
-    """A row of a query log: a query with its count, or a pair that was shown (its count may be missing: once)."""
-
-    query: str
-    count: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A log added up: `frame` has columns query (normalised), count; most frequent first. `rows`: log rows read."""
-
-    frame: Any
-    rows: int
-
-    @property
-    def traffic(self) -> int:
-        return int(self.frame["count"].sum() or 0)
-
-
-def count_queries(rows: Iterable[LogRow]) -> Counted:
-    """Add a log up by normalised query. Memory: one row per distinct query, whatever the log's length.
-
-    Query counts are summed. Pairs with counts tell one request once for each item shown, so a query has the largest count among its
-    pairs; pairs without counts are counted, one each [ours]. Raises `BadInput` for a missing count or one under 1, for a log that mixes these
-    forms, and for one without rows.
-    """
-    import polars
-
-    total, read, form = polars.DataFrame(schema={"query": polars.String, "count": polars.Int64}), 0, ""
-    for chunk in chunks(_checked(rows), _CHUNK):
-        forms = {one for _, _, one in chunk} | ({form} if form else set())
-        if len(forms) > 1:
-            raise BadInput(f"rows of different forms in one log: {', '.join(sorted(forms))}", where="log", hint="plan from one of them")
-        form = forms.pop()
-        frame = polars.DataFrame({"query": [query for query, _, _ in chunk], "count": [count for _, count, _ in chunk]}, schema=total.schema)
-        joined = polars.concat([total, frame]).group_by("query")
-        total = joined.agg(polars.col("count").max() if form == _COUNTED_PAIR else polars.col("count").sum())
-        read += len(chunk)
-    if not read:
-        raise BadInput("the log has no rows", hint="give rows of query and count, or pairs")
-    return Counted(total.sort(["count", "query"], descending=[True, False]), read)
-
-
-def _checked(rows: Iterable[LogRow]) -> Iterator[tuple[str, int, str]]:
-    for number, row in enumerate(rows, 1):
-        query, pair = normalise(row.query), "item" in row_of(row)
-        if row.count is None and not pair:
-            raise BadInput("required field is missing", where="log row", line=number, field="count", hint="a log has rows of query and count")
-        if row.count is not None and not 1 <= row.count <= _MOST:
-            raise BadInput(f"{row.count} for query '{row.query}'; 1 to {_MOST} is allowed", where="log row", line=number, field="count")
-        if not query:
-            raise BadInput("nothing is left of the query after normalisation", where="log row", line=number, field="query")
-        yield query, row.count or 1, (_PAIR if row.count is None else _COUNTED_PAIR) if pair else _QUERY_COUNT
-
-
 def cut(counted: Counted, head_traffic: float, tail_traffic: float, min_count: int) -> dict[str, Any]:
-    """The frame of each tier. Queries under `min_count` are never listed by name: they are tail (keeps rare, maybe personal, queries out of caches).
+    """The frame of each tier. Queries under `min_count` and personal ones (personal.py) are never listed by name: they are tail, and stay out of caches.
 
     Raises `UsageError` when the two shares overlap.
     """
@@ -109,23 +51,25 @@ def cut(counted: Counted, head_traffic: float, tail_traffic: float, min_count: i
     frame = counted.frame.with_columns(
         before=(polars.col("count").cum_sum() - polars.col("count")) / total,
         rest=polars.col("count").cum_sum(reverse=True) / total,
+        personal=polars.Series([personal(query) if count >= min_count else None for query, count in counted.frame.iter_rows()], dtype=polars.String),
     )
-    listed = polars.col("count") >= min_count
+    listed = (polars.col("count") >= min_count) & polars.col("personal").is_null()
     in_head = listed & (polars.col("before") < head_traffic - 1e-12)
     in_tail = ~in_head & (~listed | (polars.col("rest") <= tail_traffic + 1e-12))
     parts = {"head": frame.filter(in_head), "middle": frame.filter(~in_head & ~in_tail), "tail": frame.filter(in_tail)}
-    return {name: part.select("query", "count") for name, part in parts.items()}
+    return {name: part.select("query", "count", "personal") for name, part in parts.items()}
 
 
 def write_plan(path: str, counted: Counted, targets: dict[str, float], deployment: Deployment) -> Plan:
     """Write plan.json with `plan.head.jsonl` and `plan.middle.jsonl` beside it, the plan last."""
     tiers = cut(counted, targets["head_traffic"], targets["tail_traffic"], int(targets["min_count"]))
+    left_out = tiers["tail"]["personal"].drop_nulls().value_counts()
     stem = path.removesuffix(".json")
-    lists = {name: _write_list(f"{stem}.{name}.jsonl", tiers[name]) for name in ("head", "middle")}
+    lists = {name: _write_list(f"{stem}.{name}.jsonl", tiers[name].select("query", "count")) for name in ("head", "middle")}
     plan = Plan(
         version=PLAN_VERSION,
         normalisation=NORMALISATION,
-        log={"rows": counted.rows},
+        log={"rows": counted.rows, **dict.fromkeys(KINDS, 0), **dict(left_out.iter_rows())},
         targets=targets,
         queries=counted.frame.height,
         traffic=counted.traffic,
@@ -157,6 +101,9 @@ def table(plan: Plan) -> str:
         tier = plan.tiers[name]
         counts = "-" if tier.least_count is None else f"{tier.most_count} to {tier.least_count}"
         lines.append(f"{name:<8}{tier.queries:>12}{tier.traffic:>14}{tier.share:>8.1%} {counts:>20}  {by[name]}")
+    left_out = ", ".join(f"{plan.log[kind]} {kind}" for kind in KINDS if plan.log.get(kind))
+    if left_out:
+        lines.append(f"warning: queries that look personal are left out of plan and cache: {left_out}")
     return "\n".join(lines)
 
 

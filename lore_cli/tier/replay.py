@@ -19,7 +19,7 @@ from lore_cli.judges.cached import normalise
 from lore_cli.judges.plan import TIERS, Plan, Router
 from lore_cli.path.lexical import overlap
 from lore_cli.records import GRADES, RELEVANT, Pair, Verdict, row_of
-from lore_cli.tier.plan import Counted
+from lore_cli.tier.log import Counted
 from lore_cli.tier.status import AGE_LABELS, age_label
 
 _UNJUDGED = 2.5  # where an item whose verdict failed ranks: after the relevant ones, before the irrelevant ones

@@ -38,13 +38,13 @@ def cli(
       $ lore-tier replay examples/log.jsonl --plan /tmp/plan.json --candidates examples/pairs.jsonl --gold examples/pairs.jsonl -o /tmp/replay.json --force
     """
     from lore_cli.judges.plan import Router, load_plan
-    from lore_cli.tier import plan as planning
+    from lore_cli.tier.log import LogRow, count_queries
     from lore_cli.tier import replay as replaying
 
     stream.refuse_existing(output.path, output.force)
     made = load_plan(plan_path)
     judge = judging.open()
-    counted = planning.count_queries(inputs.read(planning.LogRow, unique=False))
+    counted = count_queries(inputs.read(LogRow, unique=False))
     requests = replaying.requests_of(counted, Router(plan_path, made), stream.read(Pair, candidates), per_tier, run.seed)
     grades = replaying.gold_grades(stream.read(Pair, gold, unique=False))
     known = replaying.recorded_grades(stream.read(Verdict, reference, unique=False)) if reference else {}
