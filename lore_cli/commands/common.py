@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -34,6 +34,7 @@ from lore_cli.scale import Cluster
 if TYPE_CHECKING:
     from lore_cli.models.spending import Spending
 
+Answered = TypeVar("Answered")
 _NOT_SETTINGS = ("config", "help", "version")
 
 
@@ -256,15 +257,15 @@ def judge_to_output(
     judge = judging.open()
 
     def work(pairs: Iterator[Pair]) -> Iterator[Outcome]:
-        for pair, verdict in with_verdicts(judge, pairs):
+        for pair, verdict in beside(judge, pairs):
             yield Outcome("failed" if verdict.error else "done", row(pair, verdict))
 
     identity = {**judge.identity(), "samples": judging.settings.samples, "soft": judging.settings.soft, "seed": run.seed, "temperature": judging.settings.temperature}
     return map_to_output(Pair, inputs, output, run, identity, work, "pairs judged", spending=judging.spending)
 
 
-def with_verdicts(judge: Judge, pairs: Iterator[AnyRecord]) -> Iterator[tuple[AnyRecord, Verdict]]:
-    """Every pair beside its verdict; a judge may read some pairs ahead."""
+def beside(answering: Callable[[Iterator[AnyRecord]], Iterator[Answered]], pairs: Iterator[AnyRecord]) -> Iterator[tuple[AnyRecord, Answered]]:
+    """Every pair beside what a judge answers, which may read some pairs ahead."""
     asked: deque[AnyRecord] = deque()
 
     def remember() -> Iterator[AnyRecord]:
@@ -272,8 +273,8 @@ def with_verdicts(judge: Judge, pairs: Iterator[AnyRecord]) -> Iterator[tuple[An
             asked.append(pair)
             yield pair
 
-    for verdict in judge(remember()):
-        yield asked.popleft(), verdict
+    for answered in answering(remember()):
+        yield asked.popleft(), answered
 
 
 def map_to_output(

@@ -11,7 +11,7 @@ A reply, a draw or a probability that did not come is a verdict with `error` as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from lore_cli.records import GRADES, Grade, Pair, Verdict
 from lore_cli.stream import chunks
 
 _LABELS = tuple(f" {grade}" for grade in GRADES)
+_LABEL_TOKENS = 8
 _WINDOW_BATCHES = 8  # pairs asked together: enough for batches of similar length, few enough to stream
 
 
@@ -45,12 +46,9 @@ class LanguageJudge:
 
     def _window(self, pairs: list[Pair]) -> Iterator[Verdict]:
         settings = self.settings
-        prompts = [pair_prompt(pair, settings.rulebook, self.prompt, settings.language) for pair in pairs]
-        longest = 8 if self.layout == "label-only" else settings.max_new_tokens
-        replies = [found[0] for found in self.model.generate(prompts, max_new_tokens=longest)]
-        draws: list[list[str | Exception]] | list[None] = [None] * len(pairs)
-        if settings.samples:
-            draws = self.model.generate(prompts, samples=settings.samples, temperature=settings.temperature, max_new_tokens=longest, seed=settings.seed)
+        prompts = self._prompts(pairs)
+        replies = [found[0] for found in self.model.generate(prompts, max_new_tokens=self._longest)]
+        draws: list[list[str | Exception]] | list[None] = self._draws(prompts) if settings.samples else [None] * len(pairs)
         verdicts = [self._verdict(pair, reply, drawn) for pair, reply, drawn in zip(pairs, replies, draws, strict=True)]
         scores = self._scores(prompts, replies, verdicts) if settings.soft else {}
         for number, (pair, fields) in enumerate(zip(pairs, verdicts, strict=True)):
@@ -59,6 +57,23 @@ class LanguageJudge:
                 yield Verdict(**self._about(pair), error=f"no grade probabilities: {score}")
             else:
                 yield Verdict(**fields, scores=score)
+
+    def rollouts(self, pairs: Iterable[Pair]) -> Iterator[tuple[str, list[str | Exception]]]:
+        """(prompt, draws as they came) of each pair, in order: `samples` draws, of which one that was cut off is a `Cut`. Nothing is read in them."""
+        for window in chunks(pairs, self.settings.batch_size * _WINDOW_BATCHES):
+            prompts = self._prompts(window)
+            yield from zip(prompts, self._draws(prompts), strict=True)
+
+    @property
+    def _longest(self) -> int:
+        return _LABEL_TOKENS if self.layout == "label-only" else self.settings.max_new_tokens
+
+    def _prompts(self, pairs: Sequence[Pair]) -> list[str]:
+        return [pair_prompt(pair, self.settings.rulebook, self.prompt, self.settings.language) for pair in pairs]
+
+    def _draws(self, prompts: Sequence[str]) -> list[list[str | Exception]]:
+        settings = self.settings
+        return self.model.generate(prompts, samples=settings.samples, temperature=settings.temperature, max_new_tokens=self._longest, seed=settings.seed)
 
     def _about(self, pair: Pair) -> dict[str, Any]:
         return {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name}

@@ -10,6 +10,7 @@ from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
 
 VERBS: dict[str, Verb] = {
     "select": Verb("rl.select", "Choose pairs worth learning from."),
+    "rollout": Verb("rl.rollout", "Draw completions, as they come."),
     "train": Verb("rl.train", "GRPO through TRL with verifiable rewards."),
     "reward": Verb("rl.reward", "Score completions, and filter by the score."),
     "inspect": Verb("rl.inspect", "Show completions with the lowest rewards."),

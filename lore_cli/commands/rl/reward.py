@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from lore_cli.commands.common import Inputs, Output, Run, input_options, map_to_output, output_options, resume_options, rulebook_option, run_options
 from lore_cli.commands.rl.rewarding import Rewarding, reward_options
 from lore_cli.commands.verbs import SETTINGS
-from lore_cli.errors import UsageError
+from lore_cli.errors import BadInput, UsageError
 from lore_cli.ledger import Outcome
 from lore_cli.records import Trace, row_of
 from lore_cli.requirement import Requirement, read_requirement
 
 if TYPE_CHECKING:
+    from lore_cli.answer import Layout
     from lore_cli.rulebook import Rulebook
 
 
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 @resume_options
 @rulebook_option
 @run_options("rl reward")
-@click.option("--layout", type=click.Choice(["answer-last", "answer-first", "label-only", "free"]), default="answer-last", help="Where the grade stands in the completion.")
+@click.option("--layout", type=click.Choice(["answer-last", "answer-first", "label-only", "free"]), help="Where the grade stands in the completion; by default the row's `layout`, else answer-last.")
 @reward_options
 @click.option("--require", "requirements", metavar="REQUIREMENT", multiple=True, help="Keep only rows with NAME>=NUMBER, where NAME is reward or a part; repeatable.")
 @click.option("--rejected", metavar="FILE", help="Where the other rows go.")
 def cli(
-    inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout: Any, rewarding: Rewarding, requirements: tuple[str, ...], rejected: str | None
+    inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout: Layout | None, rewarding: Rewarding, requirements: tuple[str, ...], rejected: str | None
 ) -> int:  # fmt: skip
     """Score completions: Traces in, the same rows with `reward` and `rewards{part}` out. `grade` is the human's, `completion` the text scored.
 
@@ -55,7 +56,7 @@ def cli(
     def work(traces: Iterator[Trace]) -> Iterator[Outcome]:
         for trace in traces:
             assert trace.completion is not None  # refused as it was read
-            parts = rewards.reward_parts(trace.completion, trace, rulebook, layout, rewarding.glossary)
+            parts = rewards.reward_parts(trace.completion, trace, rulebook, layout or _layout(trace), rewarding.glossary)
             reward = rewards.total(parts, rewarding.weights)
             scored = {**row_of(trace), "reward": reward, "rewards": parts}
             unmet = next((need.text for need in wanted if not need.met({"reward": reward, **parts}[need.name])), None)
@@ -63,6 +64,16 @@ def cli(
 
     identity = {"rulebook": rulebook.hash, "layout": layout, "require": list(requirements), **rewarding.identity()}
     return map_to_output(Trace, inputs, output, run, identity, work, "completions scored", rejected, needs=("grade", "completion"))
+
+
+def _layout(trace: Trace) -> Layout:
+    """The layout that a rollout tells."""
+    from lore_cli.answer import LAYOUTS
+
+    found = row_of(trace).get("layout", LAYOUTS[0])
+    if found not in LAYOUTS:
+        raise BadInput(f"found {found!r} (expected {', '.join(LAYOUTS)})", where=f"row '{trace.id}'", field="layout")
+    return found
 
 
 def _requirement(text: str, names: tuple[str, ...]) -> Requirement:

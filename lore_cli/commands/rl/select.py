@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lore_cli.commands.common import (
-    Inputs, Judging, Output, Run, input_options, judge_options, map_to_output, output_options, resume_options, run_options, with_verdicts,
+    Inputs, Judging, Output, Run, beside, input_options, judge_options, map_to_output, output_options, resume_options, run_options,
 )  # fmt: skip
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.errors import UsageError
@@ -60,7 +60,7 @@ def cli(
     judge = judging.open()
 
     def work(pairs: Iterator[Trace]) -> Iterator[Outcome]:
-        for pair, verdict in with_verdicts(judge, pairs):
+        for pair, verdict in beside(judge, pairs):
             yield in_band(pair, verdict, least, most) if unsure is None else is_unsure(pair, verdict, unsure)
 
     quotas = {kind: number for kind, number in (("grade", per_grade), ("capability", per_capability)) if number}
