@@ -6,6 +6,7 @@ length share a batch, so that little is padded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,9 +133,14 @@ def open_encoder(folder: Path, architecture: str, max_length: int) -> Encoder:
 
 
 def _onnx(folder: Path, max_length: int) -> Cross:
-    tokenizers, runtime = require("tokenizers", "train"), require("onnxruntime", "onnx")
+    tokenizers, runtime = require("tokenizers", "onnx"), require("onnxruntime", "onnx")
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    session = runtime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # as torch takes it; 0: every core
+    try:
+        session = runtime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own kinds of error have no base but this
+        raise ValueError(str(error)) from error
     padding = read_json(folder / "config.json", "the encoder's configuration").get("pad_token_id") or 0
     return Cross(_tokens(tokenizer, [one.name for one in session.get_inputs()], padding, max_length), lambda batch: session.run(None, batch)[0])
 
