@@ -32,7 +32,7 @@ ANSWER = "category = sofa bed ; found sleeper sofa [title] ; exact\nrules: none\
 
 
 class Strict:
-    """An OpenAI-compatible server in as few lines as will do: keep-alive HTTP/1.1, `completions` only."""
+    """An OpenAI-compatible server in as few lines as will do: keep-alive HTTP/1.1, one reply for everything."""
 
     def __init__(self, places: int, seconds: float) -> None:
         self.places, self.seconds = places, seconds
@@ -71,7 +71,7 @@ class Strict:
         finally:
             self.in_flight -= 1
         self.answered, self.last = self.answered + 1, time.perf_counter()
-        return 200, {"choices": [{"index": 0, "finish_reason": "stop", "text": ANSWER}], "usage": {"prompt_tokens": 60, "completion_tokens": 20}}
+        return 200, {"choices": [{"index": 0, "finish_reason": "stop", "text": ANSWER, "message": {"content": ANSWER}}], "usage": {"prompt_tokens": 60, "completion_tokens": 20}}
 
 
 async def serve_forever(places: int, milliseconds: int) -> None:

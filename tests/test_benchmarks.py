@@ -66,3 +66,17 @@ def test_a_section_replaces_itself_and_nothing_else():
 def test_each_benchmark_explains_itself(name: str):
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout and "--write" in done.stdout
+
+
+def test_item_ids_of_the_served_shop_end_in_the_right_grade(tmp_path: Path):
+    import serve as benchmark
+
+    from lore_cli.judges import JudgeSettings, open_judge
+    from lore_cli.records import Pair
+    from lore_cli.rulebook import load_rulebook
+    from lore_cli.stream import read
+
+    shop = benchmark.make_shop(tmp_path)
+    verdicts = list(open_judge("rulebook:", JudgeSettings(load_rulebook()))(read(Pair, [str(shop.pairs)])))
+    assert len(verdicts) == 800 and {one.grade for one in verdicts} >= {"L1", "L4"}
+    assert all(one.item_id.endswith(f".{one.grade}") for one in verdicts)
