@@ -119,10 +119,10 @@ def test_the_board_page_has_the_same_numbers_and_a_drawing_of_each_block(seven):
     board = boards.board(seven, HOSTILE, "All data is simulated.")
     page = page_of(board_page(board))
     rows = [row for row in cells(page, "system") if row[0] != "system"]
-    assert rows == [list(row) for section in board.blocks for row in section.rows]
+    assert rows == [list(row) for section in (*board.blocks, *(one.section for one in board.tradeoffs)) for row in section.rows]
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 4 and all("role" in drawing for drawing in drawings)
-    dots = [float(attributes["cx"]) for tag, attributes in page.tags if tag == "circle"]
+    assert len(drawings) == 5 and all("role" in drawing and drawing["aria-label"] for drawing in drawings)
+    dots = [float(attributes["cx"]) for tag, attributes in page.tags if tag == "circle" and attributes["r"] == "4.5"]
     values = [find_slice(one.report, fields)["metrics"]["macro_f1"]["value"] for fields in ({}, {"subset": "general"}, {"subset": "hard"}, {"subset": "visual"}) for one in seven]
     assert [index for _, index in sorted(zip(dots, range(28), strict=True))] == [index for _, index in sorted(zip(values, range(28), strict=True))]
 
@@ -219,7 +219,7 @@ def test_quiet_with_a_page_prints_nothing_and_an_existing_page_is_kept(lifecycle
 def test_what_is_no_board_is_refused(lifecycle, tmp_path):
     report_path = lifecycle / "lexical.json"
     assert lore("lore-rair", "board").code == 2
-    assert lore("lore-rair", "board", report_path).code == 2
+    assert lore("lore-rair", "board", report_path, report_path).code == 2
     assert lore("lore-rair", "board", f"a={report_path}", f"a={report_path}").code == 2
     assert lore("lore-rair", "board", f"a={tmp_path / 'none.json'}").code == 4
     assert lore("lore-rair", "board", f"a={lifecycle / 'replay.json'}").code == 3
@@ -236,5 +236,5 @@ def test_a_table_counts_wide_letters_and_shows_control_characters_as_such():
 
 def test_numbers_are_written_without_a_leading_or_negative_zero():
     assert [short(0.5, 2), short(-0.0004, 3), short(1, 2), short(-0.25, 2), short(0.25, 2, sign=True)] == [".50", ".000", "1.00", "-.25", "+.25"]
-    assert [milliseconds(number) for number in (None, 0.03124, 0.5, 1.254, 48.31, 1204.2)] == ["–", "0.0312", "0.500", "1.25", "48.3", "1,204"]
+    assert [milliseconds(number) for number in (None, 0.0, 0.03124, 0.5, 1.254, 48.31, 1204.2)] == ["–", "0", "0.0312", "0.500", "1.25", "48.3", "1,204"]
     assert [percent(None), percent(0.1234), percent(0.05, sign=True)] == ["–", "12.3 %", "+5.0 %"]

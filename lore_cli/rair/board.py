@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.rair.figures import cell, milliseconds, short, title
 from lore_cli.rair.report import find_slice, read_report
 from lore_cli.rair.sections import Section
+from lore_cli.rair.tradeoff import METRIC, Tradeoff, report_files, tradeoff
 
 COLUMNS = ("acc2", "acc4", "macro_f1", "adherence", "evidence_validity", "pass_at_1", "pass_at_k")
 _SHOWN_HASH = 12
@@ -17,16 +20,17 @@ _SHOWN_HASH = 12
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A report under the name that the board gives it."""
+    """A report under the name that the board gives it. cost: of 1,000 pairs, where it is known."""
 
     name: str
     path: str
     report: dict[str, Any]
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Everything the board shows. blocks: a table per subset, a row per system."""
+    """Everything the board shows. blocks: a table per subset, a row per system. tradeoffs: quality against time and cost."""
 
     title: str
     note: str
@@ -34,6 +38,7 @@ class Board:
     blocks: Sequence[Section]
     synthesis: Sequence[Section]
     tiers: Sequence[Section]
+    tradeoffs: Sequence[Tradeoff]
 
     @property
     def notes(self) -> list[str]:
@@ -41,17 +46,28 @@ class Board:
         return _notes(self.systems)
 
 
-def read_systems(texts: Sequence[str]) -> list[System]:
-    """`NAME=REPORT.json` arguments. Raises `UsageError` for another form or a name given twice, `BadInput` for a file that is no report."""
-    systems: list[System] = []
+def read_systems(texts: Sequence[str], costs: Mapping[str, float] = MappingProxyType({})) -> list[System]:
+    """The systems that arguments stand for: `NAME=REPORT.json`, a report, or a directory (see `report_files`). costs: of 1,000 pairs by name, before what reports tell.
+
+    Raises `UsageError` for a name given twice or a cost of no system, `BadInput` for a file that is no report.
+    """
+    systems: dict[str, System] = {}
     for text in texts:
         name, separator, path = text.partition("=")
-        if not separator or not name.strip() or not path:
-            raise UsageError(f"'{text}' is not of the form NAME=REPORT.json", hint="name each report, for example rulebook=reports/rulebook.json")
-        if name.strip() in {system.name for system in systems}:
-            raise UsageError(f"the name '{name.strip()}' is given twice", hint="a name stands for one row of every block")
-        systems.append(System(name.strip(), path, read_report(path)))
-    return systems
+        named = separator and name.strip() and path and not Path(text).exists()
+        files = report_files(path if named else text)
+        if named and len(files) > 1:
+            raise UsageError(f"'{text}': there are {len(files)} reports in {path}", hint="name one of them, or give the directory without a name")
+        for own, file in files:
+            called = name.strip() if named else own
+            if called in systems:
+                raise UsageError(f"the name '{called}' is given twice", hint="a name stands for one row of every block: give NAME=REPORT.json")
+            report = read_report(file)
+            systems[called] = System(called, file, report, costs.get(called, (report.get("cost") or {}).get("per_1000")))
+    strangers = sorted(costs.keys() - systems.keys())
+    if strangers:
+        raise UsageError(f"--cost {strangers[0]}: no such system", hint=f"systems are {', '.join(systems)}")
+    return list(systems.values())
 
 
 def board(systems: Sequence[System], heading: str, note: str, synthesis: Sequence[Section] = (), tiers: Sequence[Section] = ()) -> Board:
@@ -59,7 +75,16 @@ def board(systems: Sequence[System], heading: str, note: str, synthesis: Sequenc
     _refuse_mixture(systems)
     names = [entry["slice"] for entry in systems[0].report["slices"] if set(entry["slice"]) <= {"subset"}]  # every report has these: they are the gold's
     blocks = [_block(systems, name) for name in names]
-    return Board(heading, note, systems, blocks, synthesis, tiers)
+    return Board(heading, note, systems, blocks, synthesis, tiers, _tradeoffs(systems))
+
+
+def _tradeoffs(systems: Sequence[System]) -> list[Tradeoff]:
+    whole = {system.name: system.report["slices"][0] for system in systems}
+    quality = {name: entry["metrics"].get(METRIC) for name, entry in whole.items()}
+    times = {name: (latency["mean"] if (latency := entry.get("latency_ms")) else None, quality[name]) for name, entry in whole.items()}
+    costs = {system.name: (system.cost, quality[system.name]) for system in systems}
+    found = (tradeoff("Quality against time", "ms/pair", times), tradeoff("Quality against cost", "cost/1,000", costs))
+    return [one for one in found if one is not None]
 
 
 def same_k(systems: Sequence[System]) -> int | None:
@@ -71,14 +96,15 @@ def same_k(systems: Sequence[System]) -> int | None:
 def _block(systems: Sequence[System], name: dict[str, str]) -> Section:
     entries = {system.name: find_slice(system.report, name) or {} for system in systems}
     first = entries[systems[0].name]
+    priced = any(system.cost is not None for system in systems)
     covered = any(entry["judged"] < entry["n"] for entry in entries.values())
     rows = []
     for system in systems:
         entry = entries[system.name]
         latency = entry.get("latency_ms")
         shares = [short(entry["judged"] / entry["n"], 3)] if covered else []
-        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in COLUMNS), *shares, milliseconds(latency["mean"] if latency else None)])
-    columns = ["system", *(title(measure, same_k(systems)) for measure in COLUMNS), *(["coverage"] if covered else []), "ms/pair"]
+        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in COLUMNS), *shares, milliseconds(latency["mean"] if latency else None), *([milliseconds(system.cost)] if priced else [])])
+    columns = ["system", *(title(measure, same_k(systems)) for measure in COLUMNS), *(["coverage"] if covered else []), "ms/pair", *(["cost/1,000"] if priced else [])]
     return Section(f"{name.get('subset', 'all')}: {first['n']:,} pairs of {first['queries']:,} queries", columns, rows)
 
 

@@ -56,8 +56,8 @@ def percent(share: float | None, sign: bool = False) -> str:
 
 
 def milliseconds(number: float | None) -> str:
-    """Three significant digits, as many decimals as that takes: `0.0312`, `1.25`, `48.3`, `1,204`; a dash for none."""
-    if number is None:
-        return ABSENT
+    """Three significant digits, as many decimals as that takes: `0.0312`, `1.25`, `48.3`, `1,204`; `0` for nothing, a dash for none."""
+    if not number:
+        return ABSENT if number is None else "0"
     digits = next((digits for digits, bar in ((0, 100), (1, 10), (2, 1), (3, 0.1)) if abs(number) >= bar), 4)
     return f"{number:,.{digits}f}"

@@ -47,7 +47,7 @@ def comparison_markdown(documents: Sequence[Mapping[str, Any]]) -> str:
 def board_markdown(board: Board) -> str:
     """A board: its blocks, then synthesis and tiers."""
     parts = [f"### {_text(board.title)}", *([_text(board.note)] if board.note else [])]
-    for section in (*board.blocks, *board.synthesis, *board.tiers):
+    for section in (*board.blocks, *(one.section for one in board.tradeoffs), *board.synthesis, *board.tiers):
         parts += [f"**{_text(section.title)}**", _table(section), *_listed(section.notes)]
     return _joined(*parts, *_listed(board.notes))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lore_cli.rair.board import Board
 from lore_cli.rair.figures import ABSENT, cell, measured, percent, short, title
 from lore_cli.rair.notes import comparison_notes, comparison_sides, interval_note, notes, unjudged_note
-from lore_cli.rair.plot import Chart, calibration_chart, difference_chart, interval_chart
+from lore_cli.rair.plot import Chart, calibration_chart, difference_chart, interval_chart, tradeoff_plane
 from lore_cli.rair.report import find_slice, slice_name
 from lore_cli.rair.sections import Section
 from lore_cli.rair.tables import calibration_table, comparison_table, moves_table, slices_table
@@ -82,7 +82,7 @@ def _pictured(entries: Sequence[Mapping[str, Any]], beside: Path) -> list[dict[s
 
 def board_page(board: Board) -> str:
     """The page of a board."""
-    return _environment().get_template("board.html.j2").render(board=board, plots=[_plot(board, section, index) for index, section in enumerate(board.blocks)])
+    return _environment().get_template("board.html.j2").render(board=board, plots=[_plot(board, section, index) for index, section in enumerate(board.blocks)], tradeoffs=[(tradeoff_plane(one), one.section) for one in board.tradeoffs])
 
 
 def data_uri(beside: Path, image: str | None) -> str | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lore_cli.rair.figures import Measure, short
+from lore_cli.rair.tradeoff import Tradeoff
 
 WIDTH, ROW, TOP, BOTTOM = 340, 24, 10, 26
 _LETTER = 7.2  # mean width of a letter at the labels' size
 _LONGEST_LABEL = 130
+_NEAR, _LINE = 100.0, 13.0  # names of dots closer than this stand below each other, so far apart
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -78,3 +82,64 @@ def calibration_chart(bins: Sequence[Mapping[str, Any]], side: float = 220.0, ma
 
     points = [(*at(place["sure"], place["right"]), round(3 + 6 * (place["rows"] / most) ** 0.5, 2), place["rows"]) for place in bins]
     return {"width": side + margin + 12, "height": side + 42, "side": side, "margin": margin, "points": points, "ticks": [(tick, *at(tick, tick)) for tick in TICKS]}
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A system in the plane: a dot at (x, y), a line over the interval of its quality from `low` to `high`, its name beside at (`label_x`, `label_y`)."""
+
+    name: str
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    front: bool
+    label_x: float
+    label_y: float
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Quality upwards in 0..1, what is spent to the right on a logarithmic scale. front: corners of the line through the Pareto front."""
+
+    title: str
+    unit: str
+    width: float
+    height: float
+    left: float
+    right: float
+    floor: float
+    columns: Sequence[tuple[float, str]]
+    lines: Sequence[tuple[float, str]]
+    spots: Sequence[Spot]
+    front: str
+
+
+def tradeoff_plane(found: Tradeoff) -> Plane:
+    """The plane of a trade-off. A system that spends nothing stands on the left edge, a decade below the cheapest other, marked 0."""
+    width, height, left, floor, right = 360.0, 264.0, 34.0, 220.0, 344.0
+    positive = [point.spent for point in found.points if point.spent > 0] or [1.0]
+    free = len(positive) < len(found.points)
+    low, high = math.floor(math.log10(min(positive))) - free, math.ceil(math.log10(max(positive)))
+    high += low == high
+
+    def across(spent: float) -> float:
+        return round(left + (right - left) * ((math.log10(spent) if spent > 0 else low) - low) / (high - low), 2)
+
+    def up(share: float | None) -> float | None:
+        return None if share is None else round(floor - (floor - TOP) * min(max(share, 0.0), 1.0), 2)
+
+    spots: list[Spot] = []
+    for point in sorted(found.points, key=lambda point: -point.quality["value"]):  # type: ignore[operator]
+        x, y = across(point.spent), up(point.quality["value"]) or 0.0
+        beside, anchor = (-9.0, "end") if x > (left + right) / 2 else (9.0, "start")
+        near = [spot.label_y for spot in spots if spot.anchor == anchor and abs(spot.x - x) < _NEAR]
+        label_y = max([y, *(above + _LINE for above in near)])
+        spots.append(Spot(point.name, x, y, up(point.quality["lo"]), up(point.quality["hi"]), point.beaten_by is None, x + beside, label_y, anchor))
+    spots.sort(key=lambda spot: (spot.x, spot.y))
+    corners = [spot for spot in spots if spot.front]
+    steps = [f"{spot.x},{before.y} {spot.x},{spot.y}" for before, spot in itertools.pairwise(corners)]
+    columns = [(across(10.0**power), "0" if free and power == low else f"{10.0**power:,g}") for power in range(low, high + 1)]
+    lines = [(up(tick) or 0.0, f"{tick:g}") for tick in TICKS]
+    return Plane(found.title, found.unit, width, height, left, right, floor, columns, lines, spots, " ".join([f"{corners[0].x},{corners[0].y}", *steps]))

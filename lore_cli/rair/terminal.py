@@ -94,7 +94,7 @@ def show_board(board: Board, file: TextIO) -> None:
         _show_section(section, file)
     print(file=file)
     _show_notes(board.notes, file)
-    for section in (*board.synthesis, *board.tiers):
+    for section in (*(one.section for one in board.tradeoffs), *board.synthesis, *board.tiers):
         print(file=file)
         _show_section(section, file)
 

@@ -47,6 +47,7 @@ def cli(
     from lore_cli.rair.ranking import Ranked, gains, ranked, ranking_document
     from lore_cli.rair.tally import Tally
     from lore_cli.rair.terminal import show_report, stdout
+    from lore_cli.rair.tradeoff import run_cost
 
     documents.refuse_existing()
     book = gold.rulebook(inputs.sources)
@@ -54,6 +55,7 @@ def cli(
     tally, wrong = Tally(book, gold.fields), Failures(failures)
     reporting.collect(joined(gold.pairs(), run.log.track(inputs.read(Verdict), "verdicts"), refusing(inputs)), tally, wrong, gold.partial)
     document = reporting.report(tally, wrong, gold.named(), settings)
+    document["cost"] = run_cost(inputs.sources)
     if ranking:
         document["ranking"] = ranking_document(gains(gold.pairs()), ranked(stream.read(Ranked, (ranking,))), depth, gold.draws, run.seed)
     if not documents.on_stdout:
