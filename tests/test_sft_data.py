@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import orjson
@@ -13,10 +14,11 @@ from commands_run import ROOT, lore
 from safetensors.torch import load_file
 
 from lore_cli import modelcard
+from lore_cli.errors import Missing
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import Pair, Trace, parse
-from lore_cli.train import common, sft
+from lore_cli.train import bases, common, sft
 from lore_cli.train.data import lesson_of
 
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
@@ -155,6 +157,33 @@ def test_muon_can_train_a_given_model_and_adamw_one_from_scratch(rows, tmp_path)
     assert all(0.2 < ratio < 5 and not torch.equal(muon[name], adamw[name]) for name, ratio in moved.items()), moved
     made = sft._optimizer(common.load_for_training(str(base))[0], sft.Settings(None, "tiny", optimizer="adamw"))[0]
     assert type(made) is torch.optim.AdamW and made.param_groups[0]["lr"] == pytest.approx(3e-3)
+
+
+# ---------------------------------------------------------------- four bits
+def test_four_bits_are_refused_clearly_where_they_cannot_be_had(rows, tmp_path, monkeypatch):
+    base = toys.graded_by_label()
+    done = lore("lore-sft", rows, "--model", base, "--quantize", "4bit", "-o", tmp_path / "model")
+    assert done.code == 2 and "--quantize goes with --lora" in done.err
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = lore("lore-sft", rows, "--model", base, "--lora", "--quantize", "4bit", "-o", tmp_path / "model")
+    assert done.code == 4 and "CUDA GPU" in done.err and names(tmp_path) == set()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(Missing, match="bitsandbytes"):
+        bases.require_four_bits()
+
+
+def test_an_adapter_of_a_quantised_base_is_merged_into_the_base_as_it_was():
+    base = str(toys.graded_by_label())
+    model, _ = bases.adapted(base, 2, None)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.constant_(weight, 0.1)
+    anew, usual = bases.merged(model, base, "4bit").state_dict(), model.merge_and_unload().state_dict()
+    before = load_file(Path(base) / "model.safetensors")
+    assert all(torch.allclose(anew[name], usual[name], atol=1e-6) for name in usual)
+    assert not torch.equal(anew["model.layers.0.self_attn.q_proj.weight"], before["model.layers.0.self_attn.q_proj.weight"])
 
 
 # ---------------------------------------------------------------- what is told of a model

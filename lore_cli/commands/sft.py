@@ -17,6 +17,7 @@ from lore_cli.records import Trace
 
 if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
+    from lore_cli.train.data import Lesson
 
 @click.command(context_settings=SETTINGS)
 @version_option
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="Build a small model from the training text: tiny about 1.1M parameters, small about 3.7M.")
 @click.option("--lora", is_flag=True, help="Train a low-rank adapter; it is merged into the model that is written.")
 @click.option("--lora-rank", type=click.IntRange(min=1), default=16, help="Rank of the adapter.")
+@click.option("--quantize", type=click.Choice(["4bit"]), help="With --lora keep the base in four bits (QLoRA); needs a CUDA GPU and bitsandbytes.")
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), help="muon: Muon for matrices, AdamW for the rest. By default muon from scratch, adamw for a given model.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate of AdamW (2e-5; LoRA 2e-4), Muon's is eight times as high; with --from-scratch a factor on its own rates.")
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Passes over the traces; 0.5 takes half of the batches.")
@@ -65,21 +67,15 @@ def cli(
     """
     if (model is None) == (from_scratch is None):
         raise UsageError("give either --model or --from-scratch", hint="--from-scratch tiny needs no download")
-    if from_scratch and options["lora"]:
-        raise UsageError("--lora adapts a given model; --from-scratch has none to adapt")
+    if (from_scratch and options["lora"]) or (options["quantize"] and not options["lora"]):
+        raise UsageError("--quantize goes with --lora, and --lora with --model", hint="for example --model Qwen/Qwen3-8B --lora --quantize 4bit")
     stream.refuse_existing(output, force or training.resume, directory=True)
     from lore_cli import modelcard
-    from lore_cli.path.disjoint import load_known
-    from lore_cli.train.data import lesson_of, refuse_leaks, refuse_other_rulebook
     from lore_cli.train.readme import write_readme
     from lore_cli.train.unfinished import is_finished, unfinished
 
-    traces = list(inputs.read(Trace))
     base = f"scratch:{from_scratch}" if model is None else f"sha256:{directory_hash(Path(model))}" if Path(model).is_dir() else model
-    lesson = lesson_of(traces, rulebook)
-    refuse_leaks(lesson.traces, load_known(not_in, shared_items=shared_items))
-    if not allow_rulebook_change:
-        refuse_other_rulebook(lesson.traces, inputs.sources, rulebook)
+    lesson = _lesson(inputs, rulebook, not_in, shared_items, allow_rulebook_change)
     identity = {"rulebook": rulebook.hash, "base": base, "prompt": lesson.prompt_identity, "layout": lesson.layout, "data": digest(lesson.traces), "seed": run.seed}
     identity |= options | training.identity()
     read = [source for source in (*inputs.sources, *filter(None, [training.evaluate]), *not_in) if source != "-"]
@@ -102,6 +98,18 @@ def cli(
     if inputs.rejects.count:
         run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
     return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+
+
+def _lesson(inputs: Inputs, rulebook: Rulebook, not_in: tuple[str, ...], shared_items: bool, allow_rulebook_change: bool) -> Lesson:
+    """The traces, checked, and how they teach the model to be asked."""
+    from lore_cli.path.disjoint import load_known
+    from lore_cli.train.data import lesson_of, refuse_leaks, refuse_other_rulebook
+
+    lesson = lesson_of(list(inputs.read(Trace)), rulebook)
+    refuse_leaks(lesson.traces, load_known(not_in, shared_items=shared_items))
+    if not allow_rulebook_change:
+        refuse_other_rulebook(lesson.traces, inputs.sources, rulebook)
+    return lesson
 
 
 main = entry(cli, "lore-sft")

@@ -163,10 +163,10 @@ def open_hf(path: str, *, chat: bool) -> HuggingFaceModel:
     return HuggingFaceModel(model, tokenizer, name, chat and bool(tokenizer.chat_template), processor)
 
 
-def load_causal(path: str, *, pictures: bool = False, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
+def load_causal(path: str, *, pictures: bool = False, dtype: torch.dtype | None = None, quantization: Any = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a directory or hub id, on the CPU: in `dtype`, by default float32, or bfloat16 where there is a GPU to move it to.
 
-    pictures: a model that sees is loaded with what it sees by, else its language part alone.
+    pictures: a model that sees is loaded with what it sees by, else its language part alone. quantization: a configuration of transformers.
     Raises `Missing` when it is not there, `BadInput` when it is no causal LM.
     """
     refuse_no_model(path)
@@ -176,7 +176,7 @@ def load_causal(path: str, *, pictures: bool = False, dtype: torch.dtype | None 
     tokenizer = _reading(path, transformers.AutoTokenizer.from_pretrained)
     seeing = pictures and sees(_reading(path, transformers.AutoConfig.from_pretrained))
     kind = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
-    model = _reading(path, kind.from_pretrained, dtype=dtype or (torch.bfloat16 if on_gpu else torch.float32))
+    model = _reading(path, kind.from_pretrained, dtype=dtype or (torch.bfloat16 if on_gpu else torch.float32), **({"quantization_config": quantization} if quantization else {}))
     if not on_gpu and is_small(model) and not seeing:
         model.set_attn_implementation("eager")  # 1.2 to 1.6 times the speed of SDPA on short rows on a CPU
     return model, tokenizer

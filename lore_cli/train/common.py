@@ -24,13 +24,13 @@ from lore_cli.train.finite import require_finite, require_finite_weights
 IGNORED = -100
 
 
-def load_for_training(base: str, *, frozen: bool = False) -> tuple[Any, Any]:
+def load_for_training(base: str, *, frozen: bool = False, quantization: Any = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a directory or hub id, with an end and a padding token. Raises as `load_causal`, and `BadInput` without an end token.
 
     In float32, on a GPU too: in bfloat16, whose neighbouring numbers are 0.4 % apart, updates at fine-tuning's rates would round to nothing. frozen:
-    the weights only carry an adapter, and may have the type they are judged with.
+    the weights only carry an adapter, and may have the type they are judged with, or be quantised (a transformers configuration).
     """
-    model, tokenizer = load_causal(base, dtype=None if frozen else torch.float32)
+    model, tokenizer = load_causal(base, dtype=None if frozen else torch.float32, quantization=quantization)
     if tokenizer.eos_token_id is None:
         raise BadInput("the tokenizer has no end token: an answer could not end", where=base, field="eos_token", hint="set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:

@@ -24,7 +24,7 @@ from trl import SFTConfig, SFTTrainer
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.progress import Log
 from lore_cli.records import Trace
-from lore_cli.train import scratch
+from lore_cli.train.bases import adapted, from_scratch, merged
 from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.curves import write_history
@@ -33,9 +33,6 @@ from lore_cli.train.optimizer import ADAMW_RATE, muon_adamw
 from lore_cli.train.packing import pack, packed_batches, require_separation
 from lore_cli.train.quiet import hush
 from lore_cli.train.tracking import Tracking
-
-_TOKENIZER_ROWS = 8_000
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -49,6 +46,7 @@ class Settings:
     size: str | None
     lora: bool = False
     lora_rank: int = 16
+    quantize: str | None = None
     optimizer: str | None = None
     rate: float | None = None
     epochs: float = 1.0
@@ -100,7 +98,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         **({"best_step": checkpoints.best} if checkpoints.best else {}),
         **told(trainer.state.log_history, checkpoints.best),
     }
-    trained = trainer.model.merge_and_unload() if settings.lora else trainer.model
+    trained = merged(trainer.model, settings.base or "", settings.quantize) if settings.lora else trainer.model
     if torch.cuda.is_available():
         trained = trained.to(torch.bfloat16)  # as it will be judged; the updates are over
     trained.save_pretrained(folder)
@@ -126,18 +124,10 @@ class _Trainer(Resumable, Evaluated, SFTTrainer):
 
 def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
     if settings.size is not None:
-        size = scratch.SIZES[settings.size]
-        sample = rows[:: -(-len(rows) // _TOKENIZER_ROWS)]
-        tokenizer = scratch.train_tokenizer((text or "" for row in sample for text in (row.prompt, row.completion)), size.vocabulary)
-        return scratch.build_model(tokenizer, size, settings.seed), tokenizer
+        return from_scratch(rows, settings.size, settings.seed)
     if settings.base is None:
         raise UsageError("no model", hint="pass --model DIR, or --from-scratch tiny")
-    model, tokenizer = load_for_training(settings.base, frozen=settings.lora)
-    if settings.lora:
-        import peft
-
-        model = peft.get_peft_model(model, peft.LoraConfig(r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"))
-    return model, tokenizer
+    return adapted(settings.base, settings.lora_rank, settings.quantize) if settings.lora else load_for_training(settings.base)
 
 
 def _refuse_long(data: Sequence[Row], model: Any, settings: Settings) -> None:
