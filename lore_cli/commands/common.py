@@ -144,18 +144,18 @@ class OneOrMore(click.Option):
         return None if found is None else [found]
 
 
-def judge_options(default: str | None = None, several: bool = False) -> Callable[[Any], Any]:
-    """--judge --rulebook and how a judge is asked → `judging: Judging`. several: --judge may be repeated."""
-    asked: dict[str, Any] = {"default": default} if default else {"required": True}
+def judge_options(default: str | None = None, several: bool = False, needed: bool = True) -> Callable[[Any], Any]:
+    """--judge --rulebook and how a judge is asked → `judging: Judging`. several: --judge may be repeated. needed: a judge must be named; else `judging.uri` may be ''."""
+    asked: dict[str, Any] = {"default": default} if default else {"required": needed}
     if several:
         asked = {"cls": OneOrMore, "multiple": True, "default": [default]}
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
-        def call(*, judge: str | tuple[str, ...], rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
+        def call(*, judge: str | tuple[str, ...] | None, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency", "structured")
             spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")))
-            uri, *others = [judge] if isinstance(judge, str) else judge
+            uri, *others = judge if isinstance(judge, tuple) else [judge or ""]
             cluster = cluster_of(rest.pop("ray"), rest.pop("ray_workers"), uri, spending)
             options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file), "spending": spending}
             for named in (uri, *others):
