@@ -18,6 +18,7 @@ from lore_cli.rair.figures import ABSENT, cell, measured, percent, short, title
 from lore_cli.rair.notes import comparison_notes, comparison_sides, interval_note, notes, unjudged_note
 from lore_cli.rair.plot import Chart, calibration_chart, difference_chart, interval_chart, tradeoff_plane
 from lore_cli.rair.report import find_slice, slice_name
+from lore_cli.rair.rollouts import Inspection
 from lore_cli.rair.sections import Section
 from lore_cli.rair.tables import calibration_table, comparison_table, moves_table, slices_table
 from lore_cli.records import GRADES
@@ -83,6 +84,11 @@ def _pictured(entries: Sequence[Mapping[str, Any]], beside: Path) -> list[dict[s
 def board_page(board: Board) -> str:
     """The page of a board."""
     return _environment().get_template("board.html.j2").render(board=board, plots=[_plot(board, section, index) for index, section in enumerate(board.blocks)], tradeoffs=[(tradeoff_plane(one), one.section) for one in board.tradeoffs])
+
+
+def rollouts_page(found: Inspection) -> str:
+    """The page of an inspection of rollouts."""
+    return _environment().get_template("rollouts.html.j2").render(found=found)
 
 
 def data_uri(beside: Path, image: str | None) -> str | None:

@@ -92,6 +92,10 @@ class Inspection:
     changes: list[Change] = field(default_factory=list)
     changed: Section | None = None
 
+    def sections(self) -> list[Section]:
+        """The tables of counts and means."""
+        return [section for section in (self.rows, self.grouped, self.changed) if section is not None]
+
 
 def rollout_of(trace: Trace) -> Rollout:
     """A scored row. Raises `BadInput` where reward and rewards are not numbers."""
@@ -114,14 +118,16 @@ def inspect(rollouts: Iterable[Rollout], worst: int, groups: int, before: dict[s
     means, worst_groups, spreads = _Means(), _Lowest(groups), []
     lowest, changes, gains = _Lowest(worst), _Lowest(worst), []
     for _, members in itertools.groupby(rollouts, key=lambda rollout: rollout.group):
-        group = Group(tuple(members))
+        group, told = Group(tuple(members)), set()
         for rollout in group.rollouts:
             means.add(rollout)
             lowest.add(rollout.reward, rollout)
             if before and (earlier := before.get(rollout.id)):
                 change = Change(earlier, rollout)
                 gains.append(change.gain)
-                if earlier.completion != rollout.completion:
+                texts = earlier.completion, rollout.completion
+                if earlier.completion != rollout.completion and texts not in told:
+                    told.add(texts)
                     changes.add(-abs(change.gain), change)
         if len(group.rollouts) > 1:
             spreads.append(group.spread)

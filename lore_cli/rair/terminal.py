@@ -36,7 +36,7 @@ def show_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str
     pipe_width: columns to keep to when the output is no terminal.
     """
     width = shutil.get_terminal_size((pipe_width, 24)).columns if file.isatty() else pipe_width
-    rows = [[printable(text) for text in row] for row in rows]
+    columns, *rows = [[printable(text) for text in row] for row in (columns, *rows)]
     stacked = sum(_widths(columns, rows)) + _GAP * (len(columns) - 1) > width
     lines = [list(columns), *(line for row in rows for line in (_stacked(row) if stacked else [row]))]
     widths = _widths(columns, lines)
@@ -91,12 +91,12 @@ def show_board(board: Board, file: TextIO) -> None:
         print(printable(board.note), file=file)
     for section in board.blocks:
         print(file=file)
-        _show_section(section, file)
+        show_section(section, file)
     print(file=file)
     _show_notes(board.notes, file)
     for section in (*(one.section for one in board.tradeoffs), *board.synthesis, *board.tiers):
         print(file=file)
-        _show_section(section, file)
+        show_section(section, file)
 
 
 def show_sections(sections: Sequence[Section], file: TextIO) -> None:
@@ -104,10 +104,11 @@ def show_sections(sections: Sequence[Section], file: TextIO) -> None:
     for number, section in enumerate(sections):
         if number:
             print(file=file)
-        _show_section(section, file)
+        show_section(section, file)
 
 
-def _show_section(section: Section, file: TextIO) -> None:
+def show_section(section: Section, file: TextIO) -> None:
+    """A table and its notes."""
     show_table(section.title, section.columns, section.rows, file, section.left, _BOARD_WIDTH)
     _show_notes(section.notes, file)
 

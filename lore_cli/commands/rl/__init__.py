@@ -13,7 +13,7 @@ VERBS: dict[str, Verb] = {
     "rollout": Verb("rl.rollout", "Draw completions, as they come."),
     "train": Verb("rl.train", "GRPO through TRL with verifiable rewards."),
     "reward": Verb("rl.reward", "Score completions, and filter by the score."),
-    "inspect": Verb("rl.inspect", "Show completions with the lowest rewards."),
+    "inspect": Verb("rl.inspect", "Look at rollouts: means, the worst, what changed."),
 }
 
 
