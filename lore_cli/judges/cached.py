@@ -45,6 +45,8 @@ def normalise(query: str) -> str:
     >>> normalise("  Ｎavy  STRASSE\\u2028Chair ") == normalise("navy straße chair")
     True
     """
+    if query.isascii():  # most queries: the same, ten times faster
+        return " ".join(query.lower().split())
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", unicodedata.normalize("NFD", query).casefold()).casefold())
     return " ".join(text.translate(_INVISIBLE).split())
 
@@ -139,6 +141,7 @@ class Store:
         try:
             self._environment = lmdb.open(str(file), subdir=False, readonly=True, lock=False, create=False, readahead=False)
             self._transaction = self._environment.begin(buffers=True)
+            self._get = self._transaction.get
         except lmdb.Error as error:
             raise BadInput(f"not a readable cache file: {error}", where=str(file), hint="lore-tier rollback serves the generation before it") from error
         self._decode = msgspec.json.Decoder(Entry).decode
@@ -149,7 +152,7 @@ class Store:
 
     def get(self, key: bytes) -> Entry | None:
         """The entry under a key. Raises `BadInput` when its bytes are damaged."""
-        value = self._transaction.get(key)
+        value = self._get(key)
         return None if value is None else self._entry(value)
 
     def entries(self) -> Iterator[tuple[bytes, Entry]]:
