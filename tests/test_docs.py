@@ -79,6 +79,8 @@ def test_what_the_commands_write_holds_to_the_schemas(tmp_path):
         valid("verdict", row)
     assert lore("lore-rair", "score", verdicts, "--gold", pairs, "--draws", 100, "--json", report).code == 0
     valid("report", json.loads(report.read_bytes()))
+    comparison = lore("lore-rair", "compare", verdicts, verdicts, "--gold", pairs, "--draws", 100, "--json", "-")
+    valid("comparison", json.loads(comparison.out))
     assert lore("lore-tier", "plan", ROOT / "examples" / "log.jsonl", "--tail", "rulebook:", "-o", plan).code == 0
     valid("plan", json.loads(plan.read_bytes()))
     for row in rows(lore("lore-synth", pairs).out):

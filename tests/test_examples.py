@@ -1,4 +1,4 @@
-"""Every example of every `--help`, and every shell block of the README, runs as it stands from the repository root."""
+"""Every example of every `--help`, and every shell block of the README and the guides, runs as it stands from the repository root."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ def test_the_example_of_a_help_runs_as_it_stands(name, verb, tmp_path):
     done = run_lines("\n".join(lines), tmp_path)
     assert done.returncode == 0, f"{lines}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr
+    assert fixtures() == before
+
+
+def test_the_guide_to_benchmarks_runs_from_start_to_end(tmp_path):
+    blocks = README_BLOCK.findall((ROOT / "docs" / "benchmark.md").read_text("utf-8"))
+    before = fixtures()
+    done = run_lines("\n".join(blocks), tmp_path)
+    assert done.returncode == 0, f"{done.stdout[-500:]}\n{done.stderr[-2000:]}"
+    assert all((tmp_path / name).is_file() for name in ("bench/card.json", "labelled.jsonl", "runs/expert/report.html", "changed.html", "summary.md", "board.html"))
     assert fixtures() == before
 
 

@@ -1,9 +1,11 @@
-"""The report of `lore-rair score` as its readers may rely on it; schemas/report.schema.json is generated from here.
+"""The documents of `lore-rair score` and `compare` as their readers may rely on them; schemas/report.schema.json and comparison.schema.json are generated from here.
 
-The report itself is built in report.py and may hold more than this.
+The documents themselves are built in report.py and compare.py and may hold more than this.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
@@ -64,3 +66,47 @@ class Report(msgspec.Struct, frozen=True):
     gold: list[ReportGold]
     unjudged: Unjudged
     slices: list[ReportSlice]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A metric of the runs a and b, b - a with its 95 % interval (null where it cannot be had), and p of a permutation test, as it is and corrected (Holm)."""
+
+    a: float
+    b: float
+    difference: float
+    lo: float | None
+    hi: float | None
+    p: float
+    p_holm: float
+
+
+class ComparisonSlice(msgspec.Struct, frozen=True):
+    """The differences in some rows. `slice`: the fields and values that chose them, empty for all rows; `n` gold pairs of `queries` different queries."""
+
+    slice: dict[str, str]
+    n: int
+    queries: int
+    metrics: dict[str, Difference]
+
+
+class Move(msgspec.Struct, frozen=True):
+    """How many pairs of grade `gold` became right or wrong by a change of grade from `a` to `b`; null is no grade."""
+
+    gold: str
+    a: str | None
+    b: str | None
+    count: int
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What `lore-rair compare --json` writes of two runs; of more, a list of these under `comparisons`. `comparison`: the format's version. `slices`: all rows first.
+
+    `moves`: the most frequent first. `changes`: pairs that only one run has right, those of b first, each with the item and both verdicts.
+    """
+
+    comparison: int
+    a: list[str]
+    b: list[str]
+    slices: list[ComparisonSlice]
+    moves: list[Move]
+    changes: list[dict[str, Any]]
