@@ -62,7 +62,7 @@ def test_a_section_replaces_itself_and_nothing_else():
         placed("<!-- benchmark: a -->\n", "a", one)
 
 
-@pytest.mark.parametrize("name", ["stream", "startup", "clean", "overhead", "taxonomy", "captioner", "http_judge", "expert", "homedepot"])
+@pytest.mark.parametrize("name", ["stream", "startup", "clean", "overhead", "taxonomy", "captioner", "http_judge", "expert", "homedepot", "grpo", "rl_study"])
 def test_each_benchmark_explains_itself(name: str):
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout and "--write" in done.stdout
@@ -80,3 +80,28 @@ def test_item_ids_of_the_served_shop_end_in_the_right_grade(tmp_path: Path):
     verdicts = list(open_judge("rulebook:", JudgeSettings(load_rulebook()))(read(Pair, [str(shop.pairs)])))
     assert len(verdicts) == 800 and {one.grade for one in verdicts} >= {"L1", "L4"}
     assert all(one.item_id.endswith(f".{one.grade}") for one in verdicts)
+
+
+def test_the_rl_study_leaves_out_each_part_of_weight_and_takes_the_profiles_settings():
+    import rl_study as benchmark
+
+    from lore_cli.train.rewards import WEIGHTS
+
+    names = set(benchmark.variants())
+    assert {f"no {part} reward" for part, weight in WEIGHTS.items() if weight} == names - {"all", "no refills", "no SFT loss"}
+    assert "--max-steps" in benchmark.profile("default", "RL") and "--samples" in benchmark.profile("default", "SAMPLES")
+    with pytest.raises(SystemExit, match="sets no TASTE"):
+        benchmark.profile("default", "TASTE")
+
+
+def test_the_rl_study_counts_every_seed_as_a_pair_of_its_own(tmp_path: Path):
+    import rl_study as benchmark
+
+    written = benchmark.pooled(tmp_path, "rows.jsonl", iter([(1, {"id": "a", "query": "q"}), (2, {"id": "a", "query": "q"})]))
+    assert benchmark.lines(written) == [{"id": "a#1", "query": "q"}, {"id": "a#2", "query": "q"}]
+    metric = {"a": 0.6, "b": 0.7, "difference": 0.1, "lo": 0.05, "hi": 0.15}
+    found = {"all": {name: dict(metric) for name in benchmark.METRICS} | {"pass_at_k": metric | {"a": 0.8}}}
+    (benchmark.place(tmp_path, "all", 1)).mkdir()
+    (benchmark.place(tmp_path, "all", 1) / "rl.manifest.json").write_text('{"counts": {"length_first": 20.0, "length_last": 19.0}}')
+    last = benchmark.table(tmp_path, [1], found).splitlines()[-1]
+    assert "0.700 (+0.100 [+0.050, +0.150])" in last and last.endswith("| -1.0 | 50% |")

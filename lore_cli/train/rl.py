@@ -120,7 +120,7 @@ def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: 
         taught=_taught(task.traces, tokenizer, settings) if task.traces and settings.sft_weight else None,
         sft_weight=settings.sft_weight,
         model=model,
-        args=_config(settings, rate, checkpoints.folder),
+        args=grpo_config(settings, rate, checkpoints.folder),
         train_dataset=Dataset.from_list([{"prompt": prompt.text} for prompt in sampling.prompts]),
         processing_class=tokenizer,
         callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, ("reward", "kl", "reward_std")), alarms, checkpoints],
@@ -221,7 +221,8 @@ def _overflow(trainer: Trainer, prompt: Prompt) -> BadInput | None:
     return None if finite else diverged(f"the logits are not finite at step {trainer.state.global_step}")
 
 
-def _config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
+def grpo_config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
+    """TRL's settings for ours."""
     on_gpu = torch.cuda.is_available()
     return GRPOConfig(
         output_dir=str(folder),

@@ -1,0 +1,139 @@
+"""What reinforcement learning adds to fine-tuning, over seeds, and what each of its parts is good for.
+
+    python benchmarks/rl_study.py RUN OUT            RUN: a folder of `make lifecycle`; OUT: where models and verdicts go
+    python benchmarks/rl_study.py RUN OUT --write    and put the table in docs/results.md
+
+Every variant is trained from RUN's cot-sft on its rl-pairs with the settings of the profile, once for each seed, and judges RUN's benchmark as the lifecycle does. What is
+finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, all seeds together, clustered by query.
+Gap closed: (pass@1 − SFT's pass@1) / (SFT's pass@8 − SFT's pass@1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from shared import sections
+
+from lore_cli.errors import EXIT_PARTIAL
+from lore_cli.stream import encode
+from lore_cli.train.rewards import WEIGHTS
+
+METRICS = {"pass_at_1": "pass@1", "pass_at_k": "pass@8", "macro_f1": "greedy Macro-F1", "adherence": "adherence"}
+GOAL = 0.5  # of the gap
+
+
+def variants() -> dict[str, list[str]]:
+    """Options beside the profile's, by the variant's name. A reward part of no weight need not be left out."""
+    parts = [name for name, weight in WEIGHTS.items() if weight]
+    return {"all": [], "no refills": ["--max-refills", "0"], "no SFT loss": ["--sft-weight", "0"]} | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
+
+
+def profile(name: str, variable: str) -> list[str]:
+    """The options that a profile of the lifecycle gives to one command."""
+    text = (sections.ROOT / "examples" / "profiles" / f"{name}.mk").read_text("utf-8")
+    found = re.search(rf"^{variable} \?= (.*)$", text, re.MULTILINE)
+    if not found:
+        raise SystemExit(f"profile {name} sets no {variable}")
+    return shlex.split(found[1])
+
+
+def lore(*words: object) -> None:
+    """Run a command of this checkout; a few rows that failed are measured, everything else ends the study."""
+    name, *rest = map(str, words)
+    code = subprocess.call([sys.executable, str(sections.ROOT / "bin" / name), *rest, "--quiet"], stdout=subprocess.DEVNULL)
+    if code not in (0, EXIT_PARTIAL):
+        raise SystemExit(f"{name} {' '.join(rest)} ended with {code}")
+
+
+def judged(run: Path, model: Path, verdicts: Path, samples: Sequence[str], seed: int) -> None:
+    """Verdicts of a model on the run's benchmark."""
+    lore("lore-rair", "run", run / "bench/all.jsonl", "--judge", f"hf:{model}", *samples, "--seed", seed, "-o", verdicts, "--resume")
+
+
+def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], name: str) -> None:
+    """Train and judge what is not in `out` yet."""
+    settings, samples = profile(name, "RL"), profile(name, "SAMPLES")
+    for seed in seeds:
+        (out / f"sft-{seed}").mkdir(parents=True, exist_ok=True)
+        judged(run, run / "cot-sft", out / f"sft-{seed}/verdicts.jsonl", samples, seed)
+    for variant in chosen:
+        for seed in seeds:
+            folder = place(out, variant, seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            options = [*settings, *variants()[variant], "--traces", run / "traces.jsonl", "--seed", seed]
+            lore("lore-rl", "train", run / "rl-pairs.jsonl", "--model", run / "cot-sft", *options, "-o", folder / "rl", "--resume")
+            judged(run, folder / "rl", folder / "verdicts.jsonl", samples, seed)
+            print(f"{variant}, seed {seed}: done", file=sys.stderr)
+
+
+def place(out: Path, variant: str, seed: int) -> Path:
+    return out / f"{variant.replace(' ', '-')}-{seed}"
+
+
+def pooled(out: Path, folder: str, rows: Iterator[tuple[int, dict[str, object]]]) -> Path:
+    """Rows of all seeds in one file, each with its seed in its id."""
+    target = out / "pooled" / folder
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"".join(encode(row | {"id": f"{row['id']}#{seed}"}) for seed, row in rows))
+    return target
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """By variant and metric: a (cot-sft), b, difference, lo, hi."""
+    gold = pooled(out, "gold.jsonl", ((seed, row) for seed in seeds for row in lines(run / "bench/all.jsonl")))
+    base = pooled(out, "sft.jsonl", ((seed, row) for seed in seeds for row in lines(out / f"sft-{seed}/verdicts.jsonl")))
+    found = {}
+    for variant in chosen:
+        verdicts = pooled(out, "rl.jsonl", ((seed, row) for seed in seeds for row in lines(place(out, variant, seed) / "verdicts.jsonl")))
+        report = out / "pooled/compared.json"
+        lore("lore-rair", "compare", base, verdicts, "--gold", gold, "--json", report, "--force")
+        found[variant] = next(entry["metrics"] for entry in json.loads(report.read_bytes())["slices"] if not entry["slice"])
+    return found
+
+
+def table(out: Path, seeds: Sequence[int], found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """One row for cot-sft and one for each variant."""
+    first = next(iter(found.values()))
+    gap = first["pass_at_k"]["a"] - first["pass_at_1"]["a"]
+    rows = [["cot-sft", *(f"{first[name]['a']:.3f}" for name in METRICS), "–", "0 %"]]
+    for variant, metrics in found.items():
+        cells = [f"{metrics[name]['b']:.3f} ({metrics[name]['difference']:+.3f} [{metrics[name]['lo']:+.3f}, {metrics[name]['hi']:+.3f}])" for name in METRICS]
+        counts = [json.loads((place(out, variant, seed) / "rl.manifest.json").read_bytes())["counts"] for seed in seeds]
+        length = statistics.fmean(count["length_last"] - count["length_first"] for count in counts)
+        rows.append([variant, *cells, f"{length:+.1f}", f"{metrics['pass_at_1']['difference'] / gap:.0%}"])
+    return sections.markdown(["variant", *METRICS.values(), "tokens an answer, last − first fifth", "gap closed"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help="a finished folder of make lifecycle")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for models and verdicts")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
+    parser.add_argument("--variants", nargs="+", choices=list(variants()), default=list(variants()), metavar="NAME", help=f"of: {', '.join(variants())} (default: all of them)")
+    parser.add_argument("--profile", default="default", help="profile whose settings are used (default: default)")
+    parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
+    given = parser.parse_args()
+    where = sections.machine()
+    study(given.run, given.out, given.seeds, given.variants, given.profile)
+    found = compared(given.run, given.out, given.seeds, given.variants)
+    about = (
+        f"Simulated market. {len(given.seeds)} seeds ({', '.join(map(str, given.seeds))}), `{given.profile}` profile. In brackets the difference from cot-sft with its interval over"
+        f" queries, seeds together. Goal: {GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval, adherence ≥ 99 %, answers not longer."
+    )
+    sections.publish("rl-study", "What reinforcement learning adds", sections.command(), f"{table(given.out, given.seeds, found)}\n\n{about}", where, given.write)
+
+
+if __name__ == "__main__":
+    main()
