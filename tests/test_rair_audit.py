@@ -147,6 +147,16 @@ def test_a_generous_judge_is_corrected_by_a_few_labels(audited, tmp_path):
     assert rate["verdicts"] == 1 and rate["powered"]["value"] == pytest.approx(share, abs=1e-6) and rate["powered"]["lo"] < share < rate["powered"]["hi"]
 
 
+def test_pairs_that_the_judge_failed_on_bias_nothing(audited, tmp_path):
+    gold, _, pairs, _ = audited
+    rows = written(tmp_path / "all.jsonl", [verdict(one, one["grade"]) if number % 4 else verdict(one, error="no reply") for number, one in enumerate(pairs)])
+    assert lore("lore-rair", "audit", rows, "--gold", gold, "--unlabelled", rows, "--draws", "100", "--json", tmp_path / "a.json").code == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    rate, judged = document["estimates"]["rates"]["relevant"], [one for number, one in enumerate(pairs) if number % 4]
+    assert document["unjudged"] == 15 and rate["powered"]["value"] == pytest.approx(sum(one["grade"] > "L2" for one in pairs) / 60, abs=1e-6)
+    assert rate["verdicts"] == pytest.approx(sum(one["grade"] > "L2" for one in judged) / 45, abs=1e-6), "of those that have a verdict"
+
+
 def test_what_cannot_be_audited_is_refused(audited, tmp_path):
     gold, given, pairs, verdicts = audited
     stray = written(tmp_path / "stray.jsonl", [verdicts[0] | {"id": "p0"}])

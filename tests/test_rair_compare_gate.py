@@ -166,6 +166,21 @@ def test_a_margin_wants_it_shown_that_the_run_is_not_worse(runs, tmp_path):
     assert lore("lore-rair", "gate", b, "--gold", gold, "--draws", "300", "--no-worse-than", a, "--margin", "0.5").code == 0
 
 
+def test_a_run_that_fails_on_what_it_would_get_wrong_is_worse(tmp_path):
+    """Errors in place of wrong grades make every accuracy over judged pairs better, and the release worse."""
+    pairs, rows = shop(240, 1, 0.7)
+    failing = [row if row["grade"] == one["grade"] else verdict(one, error="no reply") for one, row in zip(pairs, rows, strict=True)]
+    failing = [verdict(one, error="no reply") if number % 3 == 0 else row for number, (one, row) in enumerate(zip(pairs, failing, strict=True))]
+    gold, base, new = (written(tmp_path / f"{name}.jsonl", lines) for name, lines in (("gold", pairs), ("base", rows), ("new", failing)))
+    arguments = ("lore-rair", "gate", new, "--gold", gold, "--draws", "300", "--no-worse-than", base)
+    done = lore(*arguments)
+    assert done.code == 1 and "all: acc2_all is" in done.err
+    assert lore(*arguments, "--metric", "acc2").code == 0, "over judged pairs alone it looks better"
+    silent = written(tmp_path / "silent.jsonl", [verdict(one, error="no reply") for one in pairs])
+    done = lore("lore-rair", "gate", silent, "--gold", gold, "--draws", "300", "--no-worse-than", base, "--metric", "acc2")
+    assert done.code == 1 and "acc2 is not measured in both runs" in done.err
+
+
 def test_a_gate_without_what_it_needs_is_refused(runs, report):
     gold, a, _, _ = runs
     assert lore("lore-rair", "gate", report[0]).code == 2

@@ -228,6 +228,13 @@ def test_the_command_prints_a_table_and_writes_the_report(tmp_path):
     assert lore("lore-rair", "score", "-", "--gold", "-").code == 2
 
 
+def test_slices_by_a_field_of_the_item(tmp_path):
+    pairs = [pair(number, "L4", item={"category": "sofa" if number % 2 else "lamp"}) for number in range(8)]
+    gold, given = written(tmp_path / "gold.jsonl", pairs), written(tmp_path / "v.jsonl", [verdict(one, "L4") for one in pairs])
+    done = lore("lore-rair", "score", given, "--gold", gold, "--by", "category", "--draws", "100", "--json", "-")
+    assert [(entry["slice"], entry["n"]) for entry in json.loads(done.out)["slices"][1:]] == [({"category": "lamp"}, 4), ({"category": "sofa"}, 4)]
+
+
 def test_the_images_of_failures_are_relative_to_the_report_or_the_working_directory(tmp_path):
     gold = written(tmp_path / "gold.jsonl", [pair(0, "L4", item={"image": "images/a.png"})])
     given = written(tmp_path / "given.jsonl", [verdict(pair(0), "L1")])

@@ -82,7 +82,7 @@ def gold_options(function: Any, *, required: bool = True) -> Any:
     for option in (
         click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
         click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
-        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows; repeatable. subset, criteria and tier always are."),
+        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows or their items; repeatable. subset, criteria and tier always are."),
         click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
         click.option("--gold", metavar="FILE", multiple=True, required=required, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
     ):

@@ -61,7 +61,7 @@ def worse(comparison: dict[str, Any], metrics: Sequence[str], margin: float | No
     """One line for every slice and metric in which run b is worse than run a, the base.
 
     Without a margin: worse beyond chance, with p of the permutation test below 5 % after Holm's correction. With one: not shown to be at most
-    `margin` worse, that is, the lower bound of the difference is below -margin; a slice without bounds is not shown to be.
+    `margin` worse, that is, the lower bound of the difference is below -margin; a slice without bounds is not shown to be. What is not measured in both runs is not shown to be no worse.
     """
     lines = []
     for entry in comparison["slices"]:
@@ -69,6 +69,7 @@ def worse(comparison: dict[str, Any], metrics: Sequence[str], margin: float | No
         for name in metrics:
             found = entry["metrics"].get(name)
             if found is None:
+                lines.append(f"{slice_name(entry['slice'])}: {name} is not measured in both runs (n = {entry['n']}, queries = {entry['queries']})")
                 continue
             place = f"{slice_name(entry['slice'])}: {name} is {found['b']:.4f}, that of the base {found['a']:.4f}"
             if margin is None and found["difference"] < 0 and found["p_holm"] < 1 - LEVEL:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lore_cli.errors import BadInput
 from lore_cli.rair.intervals import LEVEL
+from lore_cli.rair.metrics import ratio
 from lore_cli.records import GRADES, RELEVANT, Pair, Verdict, row_of
 from lore_cli.values import fold
 
@@ -55,7 +56,7 @@ class Powered:
         _add(self.unlabelled, verdict.query, [1.0, *_judged(verdict)])
 
     def estimates(self, level: float = LEVEL) -> dict[str, dict[str, Any]]:
-        """{rate: powered, labels alone, verdicts alone, weight}; bounds are NaN for fewer than two queries with human grades."""
+        """{rate: powered, labels alone, verdicts alone (of the pairs that have one), weight}; bounds are NaN for fewer than two queries with human grades."""
         import numpy
 
         queries = sorted(self.labelled.keys() | self.unlabelled.keys())
@@ -63,12 +64,13 @@ class Powered:
         labelled = numpy.array([self.labelled.get(query, [0.0] * (1 + 2 * size)) for query in queries])
         unlabelled = numpy.array([self.unlabelled.get(query, [0.0] * (1 + size)) for query in queries])
         human, judge, others = labelled[:, 1 : 1 + size], labelled[:, 1 + size :], unlabelled[:, 1:]
+        judged = others[:, [RATES.index(grade) for grade in GRADES]].sum()
         found = {}
         for index, name in enumerate(RATES):
             columns = (human[:, index], judge[:, index], labelled[:, 0], others[:, index], unlabelled[:, 0])
             powered = powered_mean(*columns, degrees=len(self.labelled) - 1, level=level)
             alone = powered_mean(*columns, degrees=len(self.labelled) - 1, level=level, weight=0.0)
-            found[name] = {"powered": powered[:3], "labels": alone[:3], "verdicts": float(others[:, index].sum() / unlabelled[:, 0].sum()), "weight": powered[3]}
+            found[name] = {"powered": powered[:3], "labels": alone[:3], "verdicts": float(ratio(others[:, index].sum(), judged)), "weight": powered[3]}
         return found
 
 

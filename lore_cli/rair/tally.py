@@ -53,7 +53,7 @@ class Sparse:
 
 @dataclass
 class Tally:
-    """What scoring keeps of each row. `by`: extra fields of the gold rows to slice by."""
+    """What scoring keeps of each row. `by`: fields of the gold rows, or of their items, to slice by."""
 
     rulebook: Rulebook
     by: Sequence[str] = ("subset", "criteria")
@@ -134,7 +134,7 @@ class Tally:
     def _slices_of(self, pair: Pair, verdict: Verdict | None) -> Iterable[Slice]:
         row = row_of(pair)
         for name in self.by:
-            value = row.get(name)
+            value = row.get(name, row["item"].get(name))
             for part in value if isinstance(value, list) else [value]:
                 if part is not None:
                     yield (("criterion" if name == "criteria" else name, str(part)),)

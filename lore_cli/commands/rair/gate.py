@@ -19,7 +19,7 @@ from lore_cli.commands.verbs import SETTINGS
 @functools.partial(gold_options, required=False)
 @click.option("--require", "requirements", metavar="REQUIREMENT", multiple=True, help="[SLICE:]METRIC[.lo|.hi]>=NUMBER; SLICE is a subset, field=value or *; repeatable.")
 @click.option("--no-worse-than", "base", metavar="VERDICTS", help="Verdicts on the same pairs: no slice may be worse than in these. Needs --gold.")
-@click.option("--metric", "metrics", multiple=True, default=("acc2", "macro_f1"), help="What must be no worse; repeatable.")
+@click.option("--metric", "metrics", multiple=True, default=("acc2_all", "macro_f1_all"), help="What must be no worse; repeatable. Those in _all count a pair without a grade as not right.")
 @click.option("--margin", type=click.FloatRange(min=0), help="No more than so much worse, shown by the lower bound of the difference; without it: not worse beyond chance.")
 def cli(run: Run, given: str, gold: Gold, requirements: tuple[str, ...], base: str | None, metrics: tuple[str, ...], margin: float | None) -> int:
     """Exit 1, naming the slices, when requirements are not met. What is not measured does not meet them.
