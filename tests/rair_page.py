@@ -64,10 +64,26 @@ def page_of(text: str) -> Page:
     styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     assert len(styles) == 1 and "url(" not in styles[0] and "@import" not in styles[0] and "prefers-color-scheme: dark" in styles[0]
     assert ("meta", {"http-equiv": "Content-Security-Policy", "content": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" + digest + "'"}) in page.tags
+    readable(page)
     count = [tag for tag, _ in page.tags].count
     assert count("table") == count("caption")
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     return page
+
+
+def readable(page: Page) -> None:
+    """What a screen reader goes by: language, one main part, headings in order, names of regions and pictures."""
+    tags = [tag for tag, _ in page.tags]
+    assert ("html", {"lang": "en"}) in page.tags and tags.count("main") == tags.count("h1") == 1
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False)), levels
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.tags:
+        assert attributes.get("aria-labelledby", ids[0]) in ids
+        assert tag != "img" or attributes["alt"]
+        assert tag != "svg" or (attributes["role"] == "img" and attributes["aria-label"])
+        assert "tabindex" not in attributes or (attributes["role"] == "region" and attributes["aria-label"])
 
 
 def cells(page: Page, first: str) -> list[list[str]]:

@@ -39,10 +39,11 @@ def test_what_only_one_run_has_right_is_counted_and_described(tmp_path):
 def compared(tmp_path):
     """Two runs on 90 pairs, one of them with hostile text and an image, compared by the command."""
     (tmp_path / "a.png").write_bytes(IMAGE.read_bytes())
-    pairs, a = shop(90, 1, 0.4)
+    named = {"judge": "<img src=x> | @team [x](http://evil.example)"}
+    pairs, a = shop(90, 1, 0.4, **named)
     _, b = shop(90, 1, 0.8)
     pairs[0] = pair(0, "L4", subset="hard", query=f"| {HOSTILE}", item={"title": HOSTILE, "image": "a.png"})
-    a[0] = verdict(pairs[0], "L1", matches=MATCHES, reason=HOSTILE, judge="<img src=x> | @team [x](http://evil.example)")
+    a[0] = verdict(pairs[0], "L1", matches=MATCHES, reason=HOSTILE, **named)
     b[0] = verdict(pairs[0], "L4")
     gold, *runs = [written(tmp_path / f"{name}.jsonl", rows) for name, rows in (("gold", pairs), ("a", a), ("b", b))]
     done = lore("lore-rair", "compare", *runs, "--gold", gold, "--draws", "100", "--html", tmp_path / "c.html", "--markdown", tmp_path / "c.md", "--json", tmp_path / "c.json")

@@ -10,7 +10,6 @@ import random
 import pytest
 
 from commands_run import lore
-from lore_cli.commands.rair import sheet as command
 from lore_cli.rair import sheets
 from lore_cli.rair.agreement import krippendorff_alpha
 from lore_cli.records import GRADES
@@ -26,10 +25,6 @@ def rows_of(path):
 
 def take(folder, *typed, pairs=EXAMPLES):
     return lore("lore-rair", "sheet", "import", *typed, "--pairs", pairs, "-o", folder / "labelled.jsonl", "--force")
-
-
-def test_the_command_names_the_kinds_that_there_are():
-    assert command.KINDS == sheets.KINDS
 
 
 @KINDS

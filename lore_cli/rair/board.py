@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from lore_cli.errors import BadInput, UsageError
@@ -46,12 +45,13 @@ class Board:
         return _notes(self.systems)
 
 
-def read_systems(texts: Sequence[str], costs: Mapping[str, float] = MappingProxyType({})) -> list[System]:
+def read_systems(texts: Sequence[str], costs: Mapping[str, float] | None = None) -> list[System]:
     """The systems that arguments stand for: `NAME=REPORT.json`, a report, or a directory (see `report_files`). costs: of 1,000 pairs by name, before what reports tell.
 
     Raises `UsageError` for a name given twice or a cost of no system, `BadInput` for a file that is no report.
     """
     systems: dict[str, System] = {}
+    costs = costs or {}
     for text in texts:
         name, separator, path = text.partition("=")
         named = separator and name.strip() and path and not Path(text).exists()

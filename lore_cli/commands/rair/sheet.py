@@ -12,9 +12,9 @@ from lore_cli.commands.common import Inputs, Output, Run, input_options, output_
 from lore_cli.commands.verbs import SETTINGS, Verbs
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
+from lore_cli.rair.sheets import KINDS
 from lore_cli.records import Pair, change, row_of
 
-KINDS = ("csv", "quepid", "trec")  # rair.sheets.KINDS; a test holds them equal
 _QUERY_ID = click.option("--query-id", metavar="FIELD", help="Field of the pairs that names the query in qrels; without it the query itself, percent-encoded.")
 
 
