@@ -10,7 +10,7 @@ import pytest
 from lore_cli.errors import BadInput
 from lore_cli.judges import plan as plans
 from lore_cli.records import Verdict, parse
-from lore_cli.tier import log
+from lore_cli.tier import cost, log, replay_table
 from lore_cli.tier import plan as planning
 from lore_cli.tier import replay as replaying
 from tier_shop import make_plan, pair, run, write_rows
@@ -86,7 +86,11 @@ def test_tiers_cache_and_cost(tmp_path):
     assert document["cache"]["hit_rate"] == 0.5 and document["cache"]["misses"] == {"expired": 1} and document["cache"]["ages"]["1 h to 1 day"] == 1
     spent = (80 * 0.1 + 80 * 1.0 + 16 * 21 + 4 * 19) / (160 + 16 + 4)
     assert document["cost"]["tiered"] == pytest.approx(spent, abs=1e-4) and document["cost"]["model_alone"] == 20.0
-    assert "cache hits 50.0%" in replaying.table(document)
+    each = document["cost"]["per_1000_requests"]
+    assert each["model_pairs"] == 200.0 and each["seconds"] == pytest.approx((80 * 1.1 + 16 * 21 + 4 * 19) / 100, abs=1e-4)
+    whole = document["latency_ms"]["request"]
+    assert (whole["p50"], whole["p95"], whole["p99"]) == (1.1, 21.0, 21.0) and document["latency_ms"]["pair"]["p99"] == 21.0
+    assert "cache hits 50.0%" in replay_table.table(document)
 
 
 def test_intervals_are_by_query_and_weighted():
@@ -138,3 +142,29 @@ def test_no_graded_candidate_is_bad_input(tmp_path):
     made, counted, requests, pairs, _ = setting(tmp_path, {"q1": 1}, {"q1": ["L1"]})
     with pytest.raises(BadInput, match="has a grade in --gold"):
         replaying.report(requests, {one.id: verdict(one, "L1") for one in pairs}, {("q9", "i1"): "L4"}, made, counted, replaying.Page(), 0, {})
+
+
+def test_weighted_quantiles_are_those_of_the_repeated_values():
+    draw = numpy.random.default_rng(0)
+    values, weights = draw.random(50), draw.integers(1, 9, 50)
+    assert cost.quantiles(list(values), list(weights)) == cost.quantiles(list(numpy.repeat(values, weights)))
+    assert cost.quantiles([]) is None
+
+
+def test_several_plans_on_one_log(tmp_path):
+    log_file = write_rows(tmp_path / "log.jsonl", [{"query": "navy sofa", "count": 60}, {"query": "oak desk", "count": 40}])
+    rows = [pair(query, number).raw | {"grade": "L4" if number > 1 else "L1"} for query in ("navy sofa", "oak desk") for number in range(4)]
+    candidates = write_rows(tmp_path / "candidates.jsonl", rows)
+    wide, none = tmp_path / "wide.json", tmp_path / "none.json"
+    assert run("plan", log_file, "--head-traffic", "1", "--tail-traffic", "0", "--cache", tmp_path / "cache", "--tail", "rulebook:", "-o", wide).returncode == 0
+    assert run("refresh", "--plan", wide, "--pairs", candidates, "--judge", "rulebook:", "--cache", tmp_path / "cache").returncode == 0
+    assert run("plan", log_file, "--head-traffic", "0", "--tail-traffic", "1", "--tail", "rulebook:", "-o", none).returncode == 0
+    base = ["replay", log_file, "--plan", wide, "--candidates", candidates, "--gold", candidates]
+    done = run(*base, "--what-if", none)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (other,) = document["what_if"]
+    assert other["path"] == str(none) and (document["cost"]["per_1000_requests"]["model_pairs"], other["cost"]["per_1000_requests"]["model_pairs"]) == (0.0, 4000.0)
+    assert document["cache"]["hit_rate"] == 1.0 and other["cache"]["hit_rate"] is None and b"none.json" in done.stderr
+    assert other["goodrate"] == document["goodrate"]  # the same expert, asked ahead of time or live
+    assert run(*base, "--what-if", tmp_path / "nowhere.json").returncode == 4

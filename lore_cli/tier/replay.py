@@ -9,7 +9,7 @@ Intervals: bootstrap over queries, since the items of one query stand or fall to
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from lore_cli.judges.cached import normalise
 from lore_cli.judges.plan import TIERS, Plan, Router
 from lore_cli.path.lexical import overlap
 from lore_cli.records import GRADES, RELEVANT, Pair, Verdict, row_of
+from lore_cli.tier import cost
 from lore_cli.tier.log import Counted
 from lore_cli.tier.status import AGE_LABELS, age_label
 
@@ -42,6 +43,19 @@ class Request:
     tier: str
     weight: float
     pairs: list[Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every plan is replayed on. gold, reference: grades by (normalised query, item id). per_tier: see `requests_of`."""
+
+    counted: Counted
+    candidates: Sequence[Pair]
+    gold: dict[tuple[str, str], str]
+    reference: dict[tuple[str, str], str]
+    page: Page
+    per_tier: int
+    seed: int
 
 
 def requests_of(counted: Counted, router: Router, candidates: Iterable[Pair], per_tier: int, seed: int) -> list[Request]:
@@ -109,7 +123,8 @@ def report(
         "tiers": [_tier(name, [request for request in requests if request.tier == name], verdicts, gold, reference, plan) for name in TIERS],
         "cache": _cache(requests, verdicts),
         "goodrate": _goodrate(graded, verdicts, gold, page, seed),
-        "cost": _cost(requests, verdicts, total),
+        "latency_ms": cost.latency(requests, verdicts),
+        "cost": cost.cost(requests, verdicts),
     }
 
 
@@ -185,16 +200,11 @@ def _tier(
         "replayed_queries": len(requests),
         "pairs": len(judged),
         "failed": sum(verdict.error is not None for _, _, verdict in judged),
-        "answered_by": dict(sorted(Counter(answered_by(verdict) for _, _, verdict in judged).items())),
-        "latency_ms": _quantiles([verdict.latency_ms for _, _, verdict in judged if verdict.latency_ms is not None]),
+        "answered_by": dict(sorted(Counter(cost.answered_by(verdict) for _, _, verdict in judged).items())),
+        "latency_ms": cost.quantiles([verdict.latency_ms for _, _, verdict in judged if verdict.latency_ms is not None]),
         "against_gold": _agreement([(verdict.grade, gold.get((query, pair.item.id))) for query, pair, verdict in judged]),
         "against_model": _agreement([(verdict.grade, reference.get((query, pair.item.id))) for query, pair, verdict in judged]),
     }
-
-
-def answered_by(verdict: Verdict) -> str:
-    """`cache`, `student` or `model`: the last station of the verdict's route."""
-    return str(row_of(verdict).get("route", "?")).rpartition(" > ")[2].partition(":")[0]
 
 
 def _agreement(grades: Sequence[tuple[str | None, str | None]]) -> dict[str, Any]:
@@ -224,62 +234,5 @@ def _cache(requests: Sequence[Request], verdicts: dict[str, Verdict]) -> dict[st
     return {"hit_rate": _share(hits, asked), "misses": dict(sorted(misses.items())), "ages": {label: ages[label] for label in AGE_LABELS}}
 
 
-def _cost(requests: Sequence[Request], verdicts: dict[str, Verdict], total: int) -> dict[str, Any]:
-    """Seconds of this process for 1,000 pairs of live traffic, against judging all of it with the model.
-
-    From each verdict's measured, batch-amortised latency; a pair counts by its query's traffic. The model's rate is measured on the pairs it answered
-    here. Judging the head ahead of time is not in it: that is once per pair and time to live, however often the pair is shown.
-    """
-    spent: defaultdict[str, float] = defaultdict(float)
-    shown: defaultdict[str, float] = defaultdict(float)
-    model: list[float] = []
-    for request in requests:
-        for pair in request.pairs:
-            verdict = verdicts[pair.id]
-            spent[request.tier] += request.weight * (verdict.latency_ms or 0.0)
-            shown[request.tier] += request.weight
-            if answered_by(verdict) == "model" and verdict.latency_ms is not None:
-                model.append(verdict.latency_ms)
-    tiered = sum(spent.values()) / sum(shown.values())
-    alone = sum(model) / len(model) if model else None
-    return {
-        "unit": "seconds per 1,000 pairs",
-        "tiers": {tier: round(spent[tier] / shown[tier], 4) for tier in TIERS if shown[tier]},
-        "tiered": round(tiered, 4),
-        "model_alone": round(alone, 4) if alone is not None else None,
-        "share_of_model_alone": round(tiered / alone, 4) if alone else None,
-    }
-
-
-def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
-    numpy = require("numpy", "report")
-
-    if not values:
-        return None
-    p50, p95, p99 = numpy.quantile(values, [0.5, 0.95, 0.99])
-    return {"mean": round(float(numpy.mean(values)), 4), "p50": round(float(p50), 4), "p95": round(float(p95), 4), "p99": round(float(p99), 4)}
-
-
 def _share(part: float, whole: float) -> float | None:
     return round(part / whole, 4) if whole else None
-
-
-def table(document: dict[str, Any]) -> str:
-    """The report as text."""
-    lines = [f"{'tier':<8}{'traffic':>9}{'pairs':>8}{'ms/pair':>10}{'acc4':>8}{'acc2':>8}  answered by"]
-    for tier in document["tiers"]:
-        latency, gold = tier["latency_ms"], tier["against_gold"]
-        who = ", ".join(f"{name} {count}" for name, count in tier["answered_by"].items()) or "-"
-        lines.append(f"{tier['tier']:<8}{tier['traffic_share']:>8.1%} {tier['pairs']:>7}{latency['mean'] if latency else 0:>10.3f}{_number(gold['acc4'])}{_number(gold['acc2'])}  {who}")
-    lines.append(f"{'page':<10}{'Query GoodRate':>26}{'Item GoodRate':>26}")
-    for name in ("engine", "reranked", "filtered"):
-        cells = document["goodrate"][name]
-        lines.append(f"{name:<10}" + "".join(f"{cells[unit]['value']:.3f} [{cells[unit]['lo']:.3f}, {cells[unit]['hi']:.3f}]".rjust(26) for unit in ("query", "item")))
-    cost, hit = document["cost"], document["cache"]["hit_rate"]
-    against = f", {cost['share_of_model_alone']:.1%} of the model alone" if cost["share_of_model_alone"] is not None else ""
-    lines.append(f"cache hits {'-' if hit is None else f'{hit:.1%}'} of the head's traffic; {cost['tiered']:.3f} s for 1,000 pairs{against}")
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return f"{'-' if value is None else f'{value:.3f}':>8}"

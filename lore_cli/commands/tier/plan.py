@@ -10,7 +10,7 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, refuse_secret, run_options
-from lore_cli.commands.tier.shared import Duration
+from lore_cli.commands.tier.shared import Duration, count_log
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 
@@ -127,7 +127,7 @@ def cli(
     if expire < ttl:
         raise errors.UsageError("--expire is shorter than --ttl: entries would go before they are judged again")
     economy, before = bounds.economy(), _lists(previous)
-    counted = _count(inputs, form, run)
+    counted = count_log(inputs, form, run)
     head_traffic = bounds.head_traffic(head_traffic, counted, economy, tail_traffic, min_count)
     targets = {"head_traffic": head_traffic, "tail_traffic": min(tail_traffic, 1 - head_traffic) if bounds.bound else tail_traffic, "min_count": float(min_count)}
     made = planning.write_plan(output.path, counted, targets, planning.Deployment(cache, student, tail, threshold, ttl, expire))
@@ -147,14 +147,6 @@ def _lists(previous: str | None) -> tuple[dict[str, int], dict[str, int]] | None
         return None
     earlier = load_plan(previous)
     return dict(listed_queries(previous, earlier.head)), dict(listed_queries(previous, earlier.middle))
-
-
-def _count(inputs: Inputs, form: Form, run: Run) -> Counted:
-    from lore_cli.tier.log import count_files, count_queries, kind_of
-
-    whole = inputs.limit is None and inputs.sample is None and inputs.rejects.path is None
-    counted = count_files(inputs.sources, form) if whole else None
-    return counted or count_queries(run.log.track(inputs.read(kind_of(form), unique=False), "log rows"), form)
 
 
 def _tell_traffic(

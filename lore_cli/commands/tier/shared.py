@@ -14,10 +14,11 @@ import click
 import orjson
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Judging, Run
+from lore_cli.commands.common import Inputs, Judging, Run
 
 if TYPE_CHECKING:
     from lore_cli.judges.tiered import Live, TieredJudge
+    from lore_cli.tier.log import Counted, Form
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -70,6 +71,15 @@ def plan_options(function: Any) -> Any:
     ):
         call = option(call)
     return call
+
+
+def count_log(inputs: Inputs, form: Form, run: Run) -> Counted:
+    """The log added up: in blocks where it is plain files, else row by row, which names what is bad."""
+    from lore_cli.tier.log import count_files, count_queries, kind_of
+
+    whole = inputs.limit is None and inputs.sample is None and inputs.rejects.path is None
+    counted = count_files(inputs.sources, form) if whole else None
+    return counted or count_queries(run.log.track(inputs.read(kind_of(form), unique=False), "log rows"), form)
 
 
 def publish_served(run: Run, folder: Path, url: str | None, keep: int = 3) -> int:
