@@ -46,7 +46,7 @@ class Board:
 
 
 def read_systems(texts: Sequence[str], costs: Mapping[str, float] | None = None) -> list[System]:
-    """The systems that arguments stand for: `NAME=REPORT.json`, a report, or a directory (see `report_files`). costs: of 1,000 pairs by name, before what reports tell.
+    """The systems that arguments stand for: `NAME=REPORT.json`, a report, or a directory (see `report_files`). costs: of 1,000 pairs by name, if not the report's.
 
     Raises `UsageError` for a name given twice or a cost of no system, `BadInput` for a file that is no report.
     """
@@ -103,8 +103,10 @@ def _block(systems: Sequence[System], name: dict[str, str]) -> Section:
         entry = entries[system.name]
         latency = entry.get("latency_ms")
         shares = [short(entry["judged"] / entry["n"], 3)] if covered else []
-        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in COLUMNS), *shares, milliseconds(latency["mean"] if latency else None), *([milliseconds(system.cost)] if priced else [])])
-    columns = ["system", *(title(measure, same_k(systems)) for measure in COLUMNS), *(["coverage"] if covered else []), "ms/pair", *(["cost/1,000"] if priced else [])]
+        spent = [milliseconds(latency["mean"] if latency else None), *([milliseconds(system.cost)] if priced else [])]
+        rows.append([system.name, *(cell(entry["metrics"], measure) for measure in COLUMNS), *shares, *spent])
+    spent = ["ms/pair", *(["cost/1,000"] if priced else [])]
+    columns = ["system", *(title(measure, same_k(systems)) for measure in COLUMNS), *(["coverage"] if covered else []), *spent]
     return Section(f"{name.get('subset', 'all')}: {first['n']:,} pairs of {first['queries']:,} queries", columns, rows)
 
 

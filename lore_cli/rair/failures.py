@@ -90,9 +90,12 @@ class Changes:
 
     def document(self, rulebook: Rulebook, images: Path, beside: Path) -> dict[str, Any]:
         """For the comparison: `moves`, how often which change of grade made a pair right or wrong, and `changes`, pairs with both verdicts."""
-        moves = [{"gold": gold, "a": a or None, "b": b or None, "count": count} for (gold, a, b), count in sorted(self.moves.items(), key=lambda entry: (-entry[1], entry[0]))]
-        told = [(pair, a, b) for pair, a, b in self._won.chosen()] + [(pair, a, b) for pair, b, a in self._lost.chosen()]
-        changes = [shown_pair(pair, images, beside) | {side: given(verdict, rulebook) for side, verdict in (("a", a), ("b", b)) if verdict} for pair, a, b in told]
+        ordered = sorted(self.moves.items(), key=lambda entry: (-entry[1], entry[0]))
+        moves = [{"gold": gold, "a": a or None, "b": b or None, "count": count} for (gold, a, b), count in ordered]
+        changes = []
+        for pair, a, b in [*self._won.chosen(), *((pair, a, b) for pair, b, a in self._lost.chosen())]:
+            sides = {side: given(verdict, rulebook) for side, verdict in (("a", a), ("b", b)) if verdict}
+            changes.append(shown_pair(pair, images, beside) | sides)
         return {"moves": moves, "changes": changes}
 
 
@@ -116,7 +119,8 @@ def shown_pair(pair: Pair, images: Path, beside: Path) -> dict[str, Any]:
 def given(verdict: Verdict, rulebook: Rulebook) -> dict[str, Any]:
     """A verdict as reports hold it, with what its own matches imply."""
     row = row_of(verdict)
-    entry: dict[str, Any] = {"given": verdict.grade} | {name: row[name] for name in ("scores", "matches", "rules", "reason", "tier", "judge", "error") if row.get(name)}
+    entry: dict[str, Any] = {"given": verdict.grade}
+    entry |= {name: row[name] for name in ("scores", "matches", "rules", "reason", "tier", "judge", "error") if row.get(name)}
     if verdict.matches:
         follows = implied(verdict.matches, rulebook)
         entry["implied"] = {"grade": follows.grade, "rules": list(follows.rules)}

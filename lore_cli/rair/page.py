@@ -59,11 +59,12 @@ def comparison_page(documents: Sequence[Mapping[str, Any]], beside: Path) -> str
     for document in documents:
         whole = document["slices"][0]["metrics"]
         a, b = comparison_sides(document)
+        differences = [(slice_name(entry["slice"]), _difference(entry["metrics"].get("macro_f1"))) for entry in document["slices"]]
         comparisons.append({
             "a": a,
             "b": b,
             "tiles": [(title(name), *split(measured(_difference(whole[name]), sign=True))) for name in _TILES if name in whole],
-            "plot": difference_chart("Macro-F1, b - a", [(slice_name(entry["slice"]), _difference(entry["metrics"].get("macro_f1"))) for entry in document["slices"]]),
+            "plot": difference_chart("Macro-F1, b - a", differences),
             "table": comparison_table(document),
             "moves": moves_table(document["moves"]),
             "notes": [interval_note(document), *comparison_notes(document)],
@@ -83,7 +84,9 @@ def _pictured(entries: Sequence[Mapping[str, Any]], beside: Path) -> list[dict[s
 
 def board_page(board: Board) -> str:
     """The page of a board."""
-    return _environment().get_template("board.html.j2").render(board=board, plots=[_plot(board, section, index) for index, section in enumerate(board.blocks)], tradeoffs=[(tradeoff_plane(one), one.section) for one in board.tradeoffs])
+    plots = [_plot(board, section, index) for index, section in enumerate(board.blocks)]
+    tradeoffs = [(tradeoff_plane(one), one.section) for one in board.tradeoffs]
+    return _environment().get_template("board.html.j2").render(board=board, plots=plots, tradeoffs=tradeoffs)
 
 
 def rollouts_page(found: Inspection) -> str:
@@ -133,7 +136,8 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"split": split, "sentence": _sentence, "short": short, "percent": percent, "slice_name": slice_name}
     script = environment.get_template("sort.js.j2").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals |= {"script": markupsafe.Markup(script), "script_hash": f"sha256-{digest}", "GRADES": GRADES, "ABSENT": ABSENT, "measured": measured, "cell": cell}
+    environment.globals |= {"script": markupsafe.Markup(script), "script_hash": f"sha256-{digest}"}
+    environment.globals |= {"GRADES": GRADES, "ABSENT": ABSENT, "measured": measured, "cell": cell}
     return environment
 
 

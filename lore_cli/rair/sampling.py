@@ -52,7 +52,7 @@ class Stratum:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of right and wrong. One error in two rows is added, so that a stratum without errors among few is not thought to have none (Laplace)."""
+        """Standard deviation of right and wrong. One error in two rows is added (Laplace), so that few rows without an error do not pass for none."""
         error = (self.errors + 1) / (self.known + 2)
         return math.sqrt(error * (1 - error))
 
@@ -89,7 +89,8 @@ class Frame:
             stratum.known += 1
         self._places.append((name, fraction(f"{self.seed}:label:{pair.id}")))
         if len(self.strata) > MOST_STRATA:
-            raise BadInput(f"{' and '.join(self.fields)} have more than {MOST_STRATA} values", where=f"row '{pair.id}'", hint="stratify by fields with few values: --by subset")
+            found = f"{' and '.join(self.fields)} have more than {MOST_STRATA} values"
+            raise BadInput(found, where=f"row '{pair.id}'", hint="stratify by fields with few values: --by subset")
 
     def pilot(self, graded: Iterable[Pair]) -> None:
         """Take the error of each stratum from graded pairs instead of from the judge. A stratum that the pilot has no row of gets the spread of one half.
@@ -104,7 +105,8 @@ class Frame:
                 stratum.errors += grade != pair.grade
                 stratum.known += 1
         if not any(stratum.known for stratum in self.strata.values()):
-            raise BadInput("none of its pairs has a verdict and a stratum of the rows to sample", where="--pilot", hint="judge the pilot too (lore-rair run) and pass both --verdicts")
+            reason = "none of its pairs has a verdict and a stratum of the rows to sample"
+            raise BadInput(reason, where="--pilot", hint="judge the pilot too (lore-rair run) and pass both --verdicts")
 
     def _given(self, pair: Pair) -> Given:
         return (self.given or {}).get(pair.id, Given())
@@ -116,7 +118,8 @@ class Frame:
         for name in self.fields:
             value = row.get(name, row["item"].get(name))
             if value is None or isinstance(value, (dict, list)):
-                raise BadInput("is needed for the strata, as one value", where=f"row '{pair.id}'", field=name, hint="stratify by a field that every row has, of the row or its item")
+                hint = "stratify by a field that every row has, of the row or its item"
+                raise BadInput("is needed for the strata, as one value", where=f"row '{pair.id}'", field=name, hint=hint)
             parts.append(f"{name}={value}")
         if self.given is not None:
             parts.append(f"given={self._given(pair).grade or NO_GRADE}")
@@ -151,7 +154,8 @@ def allocate(strata: Mapping[str, tuple[int, float]], size: int, least: int = 2)
     given = {name: min(least, rows) for name, (rows, _) in strata.items()}
     left = min(size, sum(rows for rows, _ in strata.values())) - sum(given.values())
     if left < 0:
-        raise UsageError(f"--size {size}: {len(strata)} strata need {sum(given.values())} labels, {least} each where they have so many rows", hint="ask for more, stratify by less, or pass --least 1")
+        needed = f"{len(strata)} strata need {sum(given.values())} labels, {least} each where they have so many rows"
+        raise UsageError(f"--size {size}: {needed}", hint="ask for more, stratify by less, or pass --least 1")
     queue = [(-_gain(*strata[name], given[name]), name) for name in sorted(strata) if given[name] < strata[name][0]]
     heapq.heapify(queue)
     for _ in range(left):

@@ -38,7 +38,7 @@ class Rating(NamedTuple):
 
 
 def sheet(pairs: Iterable[Pair], kind: str, rated: bool = False, query_id: str | None = None) -> str:
-    """The text of a sheet. rated: a csv sheet has the grades that pairs have instead of blanks, as the other kinds always do. query_id: field of the rows for trec.
+    """The text of a sheet. rated: a csv sheet holds the grades of pairs too, as the other kinds always do. query_id: field of the rows for trec.
 
     Raises `BadInput` for a pair that a line of qrels cannot hold: one without a grade, or with white space in an id.
     """
@@ -79,7 +79,8 @@ def _trec_key(pair: Pair, query_id: str | None) -> tuple[str, str]:
     key = quote(pair.query, safe="") if query_id is None else str(row_of(pair).get(query_id) or "")
     for name, value in ((query_id or "query", key), ("item.id", pair.item.id)):
         if not value or len(value.split()) != 1:
-            raise BadInput(f"found {value!r} (qrels need an id without white space)", where=f"row '{pair.id}'", field=name, hint="name a field of ids with --query-id")
+            reason = f"found {value!r} (qrels need an id without white space)"
+            raise BadInput(reason, where=f"row '{pair.id}'", field=name, hint="name a field of ids with --query-id")
     return key, pair.item.id
 
 
@@ -105,7 +106,8 @@ class Reader:
             try:
                 rating = Rating(self._pair(kind, row), _active(row.get("rater", "")).strip() or rater, _grade(kind, row))
                 if rating[:2] in self._rated:
-                    raise BadInput(f"'{rating.rater}' has rated pair '{rating.pair}' before", field="rating", hint="keep one; raters are told apart by the sheet's name, or by a column rater")
+                    hint = "keep one; raters are told apart by the sheet's name, or by a column rater"
+                    raise BadInput(f"'{rating.rater}' has rated pair '{rating.pair}' before", field="rating", hint=hint)
             except BadInput as problem:
                 refuse(BadInput(problem.reason, where=where, line=number, field=problem.field, hint=problem.hint), "\t".join(row.values()).encode())
                 continue
@@ -117,7 +119,8 @@ class Reader:
         key = tuple(_active(row.get(name, "")) if kind == "csv" else row.get(name, "") for name in names)
         found = self._keys[kind].get(key, [])
         if len(found) != 1:
-            hint = "give the pairs that the sheet was made of; spreadsheets shorten long numbers: format ids as text" if not found else "use a csv sheet, which names pairs by id"
+            strange = "give the pairs that the sheet was made of; spreadsheets shorten long numbers: format ids as text"
+            hint = "use a csv sheet, which names pairs by id" if found else strange
             raise BadInput(f"{', '.join(map(repr, key))}: {len(found) or 'no'} pairs of --pairs are this", field=", ".join(names), hint=hint)
         return found[0]
 
@@ -134,7 +137,8 @@ def _lines(text: str, where: str) -> tuple[str, Iterator[tuple[int, dict[str, st
     if len(head.split()) == len(_TREC):
         file.seek(0)
         return "trec", ((number, dict(zip(_TREC, line.split(), strict=False))) for number, line in enumerate(file, 1) if line.strip())
-    raise BadInput("is no sheet", where=where, line=1, hint="a sheet begins with a line of names (id … rating; or query,docid,rating), or holds qrels: QUERY 0 DOCID RATING")
+    hint = "a sheet begins with a line of names (id … rating; or query,docid,rating), or holds qrels: QUERY 0 DOCID RATING"
+    raise BadInput("is no sheet", where=where, line=1, hint=hint)
 
 
 def _table(file: io.StringIO, columns: Sequence[str], delimiter: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -182,7 +186,7 @@ class Labels:
         return [[grade for rater, grade in given.items() if rater != self.adjudicator] for given in self.ratings.values()]
 
     def decision(self, pair: str) -> tuple[Grade | None, str]:
-        """The grade of a pair and how it came about: `single` rater, `unanimous`, `majority` (more than half), `adjudicated`; None and `open` without a majority."""
+        """The grade of a pair and how it came about: `single`, `unanimous`, `majority` (more than half), `adjudicated`; None and `open` without one."""
         given = self.ratings[pair]
         grades = Counter(grade for rater, grade in given.items() if rater != self.adjudicator)
         grade, votes = grades.most_common(1)[0] if grades else (None, 0)

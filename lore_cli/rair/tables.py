@@ -26,7 +26,9 @@ def slices_table(document: Mapping[str, Any]) -> Section:
 
 def calibration_table(calibration: Mapping[str, Any]) -> Section:
     """How often verdicts of each probability were right."""
-    rows = [[f"{place['from']:.1f} to {place['to']:.1f}", f"{place['rows']:,}", short(place["sure"], 3), short(place["right"], 3)] for place in calibration["bins"]]
+    rows = []
+    for place in calibration["bins"]:
+        rows.append([f"{place['from']:.1f} to {place['to']:.1f}", f"{place['rows']:,}", short(place["sure"], 3), short(place["right"], 3)])
     return Section("Probability of the grade given, and how often it was right", ["probability", "verdicts", "mean", "right"], rows)
 
 
@@ -38,12 +40,15 @@ def comparison_table(document: Mapping[str, Any]) -> Section:
             found = entry["metrics"].get(name)
             if found and (not entry["slice"] or name in HEADLINE[:3]):
                 bounds = "" if found["lo"] is None else f" [{found['lo']:+.3f}, {found['hi']:+.3f}]"
-                gap = f"{found['difference']:+.3f}{bounds}"
-                rows.append([slice_name(entry["slice"]), title(name), short(found["a"], 3), short(found["b"], 3), gap, f"{found['p']:.4f}", f"{found['p_holm']:.4f}"])
+                figures = [short(found["a"], 3), short(found["b"], 3), f"{found['difference']:+.3f}{bounds}", f"{found['p']:.4f}", f"{found['p_holm']:.4f}"]
+                rows.append([slice_name(entry["slice"]), title(name), *figures])
     return Section("Differences and their intervals", ["slice", "metric", "a", "b", "b - a", "p", "p (Holm)"], rows, left=2)
 
 
 def moves_table(moves: Sequence[Mapping[str, Any]]) -> Section:
     """Which changes of grade made pairs right or wrong, the most frequent first."""
-    rows = [["right" if move["b"] == move["gold"] else "wrong", move["gold"], move["a"] or "no grade", move["b"] or "no grade", f"{move['count']:,}"] for move in moves]
+    rows = []
+    for move in moves:
+        became = "right" if move["b"] == move["gold"] else "wrong"
+        rows.append([became, move["gold"], move["a"] or "no grade", move["b"] or "no grade", f"{move['count']:,}"])
     return Section("What became right or wrong", ["became", "human", "a", "b", "pairs"], rows, left=4)

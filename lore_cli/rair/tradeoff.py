@@ -44,7 +44,9 @@ class Tradeoff:
     @property
     def section(self) -> Section:
         """The same as a table."""
-        rows = [[point.name, milliseconds(point.spent), measured(point.quality), f"beaten by {point.beaten_by}" if point.beaten_by else "on it"] for point in self.points]
+        rows = []
+        for point in self.points:
+            rows.append([point.name, milliseconds(point.spent), measured(point.quality), f"beaten by {point.beaten_by}" if point.beaten_by else "on it"])
         return Section(self.title, ["system", self.unit, "Macro-F1", "Pareto front"], rows)
 
 
@@ -54,10 +56,14 @@ def tradeoff(title: str, unit: str, found: Mapping[str, tuple[float | None, Meas
     known.sort(key=lambda entry: (entry[1], -entry[2]["value"], entry[0]))  # type: ignore[operator]
     points: list[Point] = []
     for name, spent, quality in known:
-        worth = quality["value"]
-        beaten_by = next((other for other, cost, theirs in known if theirs["value"] >= worth and cost <= spent and (theirs["value"], cost) != (worth, spent)), None)  # type: ignore[operator]
+        beaten_by = next((other for other, cost, theirs in known if _beats((cost, theirs["value"]), (spent, quality["value"]))), None)
         points.append(Point(name, spent, quality, beaten_by))
     return Tradeoff(title, unit, points) if len(points) > 1 else None
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether one (spent, quality) is as cheap and as good as the other, and not the same."""
+    return one[0] <= other[0] and one[1] >= other[1] and one != other
 
 
 def run_cost(verdicts: Sequence[str]) -> dict[str, Any] | None:
@@ -89,7 +95,8 @@ def read_costs(texts: Sequence[str]) -> dict[str, float]:
         except ValueError:
             name = ""
         if not name.strip() or not 0 <= costs[name.strip()] < float("inf"):
-            raise UsageError(f"--cost '{text}' is not of the form NAME=NUMBER, the number being 0 or more", hint=f"say what {PAIRS:,} pairs cost, for example rl=0.42")
+            reason = f"--cost '{text}' is not of the form NAME=NUMBER, the number being 0 or more"
+            raise UsageError(reason, hint=f"say what {PAIRS:,} pairs cost, for example rl=0.42")
     return costs
 
 

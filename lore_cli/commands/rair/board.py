@@ -22,7 +22,8 @@ from lore_cli.manifest import write_manifest
 @click.option("--markdown", metavar="FILE", help="Write the board as a summary for a pull request.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 def cli(
-    run: Run, reports: tuple[str, ...], replay: str | None, manifest: str | None, costs: tuple[str, ...], heading: str, note: str, html_path: str | None, markdown: str | None, force: bool
+    run: Run, reports: tuple[str, ...], replay: str | None, manifest: str | None, costs: tuple[str, ...], heading: str, note: str, html_path: str | None,
+    markdown: str | None, force: bool,
 ) -> int:  # fmt: skip
     """Put reports of several systems side by side, a block per subset, in the order given.
 

@@ -23,7 +23,7 @@ from lore_cli.records import Pair, row_of
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.2, help="Share of the queries to hold out, told by a hash of the normalised query.")
 @click.option("--rest", metavar="FILE", help="Write the other rows, for training: none has a held-out query.")
 @click.option("--held-out", metavar="FILE", help="Write every graded pair that is held out, more than the subsets take: gold for lore-tier replay.")
-@click.option("--train", metavar="FILE", multiple=True, help="Training rows that are elsewhere: pairs with their queries or nearly their items are not held out; repeatable.")
+@click.option("--train", metavar="FILE", multiple=True, help="Training rows elsewhere: no pair with one of their queries or items is held out; repeatable.")
 @click.option("--shared-items", is_flag=True, help="Allow items of --train: only its queries count.")
 @click.option("--general", type=click.IntRange(min=0), default=1000, help="Pairs of the General subset.")
 @click.option("--hard", type=click.IntRange(min=0), default=600, help="Pairs of the Hard subset.")
@@ -78,7 +78,8 @@ def cli(
         elsewhere = {"files": bench.named(train), "shared_items_allowed": shared_items, "left_out": trained} if train else None
         card = bench.card(chosen, policy, left, len(held), elsewhere, inputs.sources, book, glossary, files, licence)
         stream.write_json_atomic(folder / "card.json", card)
-    counts = {name: entry["pairs"] for name, entry in card["subsets"].items()} | {"rest": left.rows, "left_out": left.left_out, "trained_elsewhere": sum(trained.values()), "bad_rows": inputs.rejects.count}
+    counts = {name: entry["pairs"] for name, entry in card["subsets"].items()}
+    counts |= {"rest": left.rows, "left_out": left.left_out, "trained_elsewhere": sum(trained.values()), "bad_rows": inputs.rejects.count}
     sources = [s for s in (*inputs.sources, *train, *log, *knowledge) if s != "-"]
     for path in (rest, held_out, output):
         write_manifest(path, command=run.name, inputs=sources, settings=run.settings, identity={"rulebook": book.hash, "knowledge": glossary.hash}, counts=counts)

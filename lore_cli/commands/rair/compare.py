@@ -58,5 +58,6 @@ def cli(run: Run, runs: tuple[str, ...], gold: Gold, documents: Documents, flips
     whole = found[0] if len(found) == 1 else {"comparisons": found}
     documents.write(whole, lambda: comparison_page(found, documents.beside), lambda: comparison_markdown(found))
     for path in (*documents.files, flips):
-        write_manifest(path, command=run.name, inputs=[s for s in runs if s != "-"] + gold.files(), settings=run.settings, counts={"pairs": len(tallies[0].cell), "flips": len(flipped)})
+        counts = {"pairs": len(tallies[0].cell), "flips": len(flipped)}
+        write_manifest(path, command=run.name, inputs=[s for s in runs if s != "-"] + gold.files(), settings=run.settings, counts=counts)
     return errors.EXIT_DONE

@@ -17,7 +17,7 @@ from lore_cli.judges.modality import MODALITIES
 @input_options
 @output_options
 @resume_options
-@click.option("--modality", type=click.Choice(MODALITIES), default="both", help="What the judge is shown of items: all, their text without caption and image, or their caption alone.")
+@click.option("--modality", type=click.Choice(MODALITIES), default="both", help="What the judge is shown of items: all, their text, or their caption.")
 @judge_options()
 def cli(inputs: Inputs, output: Output, judging: Judging, run: Run, modality: str) -> int:
     """Judge a benchmark, or any pairs: one verdict per pair, in order.

@@ -20,7 +20,7 @@ from lore_cli.records import Pair, row_of
 @output_options
 @click.option("--size", type=click.IntRange(min=1), required=True, help="Pairs to label.")
 @click.option("--by", metavar="FIELD", multiple=True, help="Stratify by this field of the rows or their items; repeatable.")
-@click.option("--verdicts", metavar="FILE", multiple=True, help="A judge's verdicts: stratify by the grade given too, and label most where its probabilities are in doubt; repeatable.")
+@click.option("--verdicts", metavar="FILE", multiple=True, help="A judge's verdicts: strata by the grade given too, most labels where it is in doubt; repeatable.")
 @click.option("--pilot", metavar="FILE", multiple=True, help="Graded pairs that have verdicts: label most where the judge was wrong on them; repeatable.")
 @click.option("--least", type=click.IntRange(min=0), default=2, help="Labels that every stratum gets, where it has so many rows.")
 def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...], verdicts: tuple[str, ...], pilot: tuple[str, ...], least: int) -> int:

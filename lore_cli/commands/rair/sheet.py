@@ -50,7 +50,8 @@ def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool,
         sys.stdout.write(text)
     else:
         stream.write_text_atomic(output, text)
-        write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, counts={"written": len(pairs), "bad_rows": inputs.rejects.count})
+        counts = {"written": len(pairs), "bad_rows": inputs.rejects.count}
+        write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, counts=counts)
     run.log.say(f"{len(pairs)} pairs", written=len(pairs))
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
 
@@ -61,10 +62,12 @@ def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool,
 @click.option("--pairs", metavar="FILE", multiple=True, required=True, help="The pairs that the sheets are about; repeatable.")
 @click.option("--adjudicator", metavar="NAME", help="The rater whose grade is taken where the others disagree.")
 @_QUERY_ID
-@click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a line that is no rating: stop with exit 3, or skip it and go on (exit 5).")
+@click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a line that is no rating: stop (exit 3), or skip it (exit 5).")
 @click.option("--rejects", metavar="FILE", help="Where such lines go, with sheet, line, field and reason.")
 @output_options
-def take(run: Run, sheets: tuple[str, ...], pairs: tuple[str, ...], adjudicator: str | None, query_id: str | None, on_bad: str, rejects: str | None, output: Output) -> int:
+def take(
+    run: Run, sheets: tuple[str, ...], pairs: tuple[str, ...], adjudicator: str | None, query_id: str | None, on_bad: str, rejects: str | None, output: Output
+) -> int:  # fmt: skip
     """Graded pairs from rated sheets of any kind, which their first line tells. A sheet's name is its rater's, unless a csv sheet has a column `rater`.
 
     Every pair that somebody rated is written with its `ratings` and how its grade came about (`decided`): single, unanimous, majority (more than half) or
