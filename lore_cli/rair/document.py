@@ -57,8 +57,18 @@ class Unjudged(msgspec.Struct, frozen=True):
     missing: int
 
 
+class RunCost(msgspec.Struct, frozen=True):
+    """What 1,000 pairs cost by the manifests of the runs, over the `pairs` that were paid for."""
+
+    per_1000: float
+    pairs: int
+
+
 class Report(msgspec.Struct, frozen=True):
-    """What `lore-rair score --json` writes. `report`: the format's version. `slices`: all rows first, then each subset, tier, criterion and field of --by."""
+    """What `lore-rair score --json` writes. `report`: the format's version. `slices`: all rows first, then each subset, tier, criterion and field of --by.
+
+    `cost`: null unless every run was metered with prices.
+    """
 
     report: int
     judges: list[str]
@@ -66,6 +76,7 @@ class Report(msgspec.Struct, frozen=True):
     gold: list[ReportGold]
     unjudged: Unjudged
     slices: list[ReportSlice]
+    cost: RunCost | None = None
 
 
 class Difference(msgspec.Struct, frozen=True):
