@@ -53,6 +53,8 @@ READERS = (
     Reader("lore-rair sheet export", "pairs", output="document"),
     Reader("lore-rair run", "pairs", "--judge rulebook:"),
     Reader("lore-rair score", "verdicts", "--gold {WORLD}/pairs.jsonl --draws 100", "none", 3),
+    Reader("lore-rair perturb", "pairs", output="document"),
+    Reader("lore-rair audit", "verdicts", "--gold {WORLD}/pairs.jsonl --draws 100", "none", 3),
     Reader("lore-distill label", "pairs", "--judge rulebook:"),
     Reader("lore-distill train", "pairs", "--from-scratch tiny", "directory", 3),
     Reader("lore-tier plan", "log", output="document", on_empty=3, unique=False),

@@ -50,6 +50,11 @@ def short(number: float, digits: int, sign: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 
+def chance(p: float) -> str:
+    """A p value: `.0312`; `<.0001` for one that would be written as 0."""
+    return short(p, 4) if p >= 0.00005 else "<.0001"
+
+
 def percent(share: float | None, sign: bool = False) -> str:
     """`4.2 %`, with `sign` `+4.2 %`; a dash for none."""
     return ABSENT if share is None else f"{round(100 * share, 1) + 0.0:{'+' if sign else ''},.1f} %"

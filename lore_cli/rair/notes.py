@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lore_cli.rair.figures import measured, short, title
+from lore_cli.rair.figures import chance, measured, short, title
 from lore_cli.rair.report import slice_name
 
 LEVEL = 0.05
@@ -48,7 +48,7 @@ def notes(document: Mapping[str, Any]) -> list[str]:
 def comparison_notes(document: Mapping[str, Any]) -> list[str]:
     """What a comparison says below its table: McNemar's test over all rows, and the smallest difference that would show."""
     whole = document["slices"][0]
-    tests = [f"{title(name)} {test['only_a']:,} : {test['only_b']:,} (p {short(test['p'], 4)})" for name, test in whole["mcnemar"].items()]
+    tests = [f"{title(name)} {test['only_a']:,} : {test['only_b']:,} (p {chance(test['p'])})" for name, test in whole["mcnemar"].items()]
     sizes = [f"{title(name)} {short(size, 3)}" for name, size in whole["detectable"].items() if size]
     shown = [f"smallest true difference that would show (5 %, power 80 %): {', '.join(sizes)}"] if sizes else []
     return [f"pairs that only a has right : only b (McNemar, exact, pairs taken as independent): {', '.join(tests)}", *shown]
@@ -63,7 +63,7 @@ def _differing(document: Mapping[str, Any]) -> list[str]:
     tests = [(entry["slice"], name, test) for entry in document["slices"] for name, test in entry.get("against_rest", {}).items() if test["p_holm"] is not None]
     if not tests:
         return []
-    apart = [f"{slice_name(key)}: {title(name)} {short(test['difference'], 3, True)} (p {short(test['p_holm'], 4)})" for key, name, test in tests if test["p_holm"] < LEVEL]
+    apart = [f"{slice_name(key)}: {title(name)} {short(test['difference'], 3, True)} (p {chance(test['p_holm'])})" for key, name, test in tests if test["p_holm"] < LEVEL]
     slices = len({tuple(key.items()) for key, _, _ in tests})
     return [f"against the other rows, p corrected for {slices} slices (Holm): {'; '.join(apart) or 'no slice differs at 5 %'}"]
 

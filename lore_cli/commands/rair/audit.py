@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Inputs, Run, run_options
+from lore_cli.commands.common import Inputs, Run, input_options, run_options
 from lore_cli.commands.gold import Gold, gold_options, refusing
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
@@ -14,13 +14,13 @@ from lore_cli.records import Verdict
 
 @click.command(context_settings=SETTINGS)
 @run_options("rair audit")
-@click.argument("verdicts", metavar="VERDICTS")
+@input_options
 @gold_options
 @click.option("--variants", metavar="FILE", help="The judge's verdicts on variants of the gold pairs (lore-rair perturb): how often the grade changes.")
 @click.option("--unlabelled", metavar="FILE", help="Its verdicts on many pairs like those of --gold: what humans would say of them.")
 @click.option("--json", "json_path", metavar="FILE", help="Write what was found as JSON.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-def cli(run: Run, verdicts: str, gold: Gold, variants: str | None, unlabelled: str | None, json_path: str | None, force: bool) -> int:
+def cli(inputs: Inputs, run: Run, gold: Gold, variants: str | None, unlabelled: str | None, json_path: str | None, force: bool) -> int:
     """Judge a judge: its agreement with humans, which way it errs, whether it holds to its grades, and what its verdicts are worth.
 
     Agreement: kappa, Krippendorff's alpha, bias, by grade too, and self-consistency where verdicts have samples. --variants: how often the grade
@@ -41,14 +41,13 @@ def cli(run: Run, verdicts: str, gold: Gold, variants: str | None, unlabelled: s
     from lore_cli.rair.terminal import show_sections, stdout
 
     stream.refuse_existing(json_path, force)
-    files = [verdicts, *filter(None, (variants, unlabelled))]
+    files = [*inputs.sources, *filter(None, (variants, unlabelled))]
     if files.count("-") > 1:
         raise errors.UsageError("only one of the files can be standard input", hint="give the others as files")
-    inputs = Inputs((verdicts,), None, "fail", stream.Rejects(None))
     audit = Audit(Tally(gold.rulebook(files), gold.fields))
     for pair, verdict in joined(gold.pairs(), run.log.track(inputs.read(Verdict), "verdicts"), refusing(inputs)):
         audit.add(pair, verdict)
-    audit.tally.check(gold.partial, verdicts)
+    audit.tally.check(gold.partial)
     if variants:
         audit.add_variants(stream.read(Verdict, (variants,)))
     if unlabelled:
@@ -58,5 +57,6 @@ def cli(run: Run, verdicts: str, gold: Gold, variants: str | None, unlabelled: s
     show_sections(sections(document), stdout())
     if json_path:
         stream.write_json_atomic(json_path, document)
-        write_manifest(json_path, command=run.name, inputs=[s for s in files if s != "-"] + gold.files(), settings=run.settings, counts={"pairs": document["pairs"], "unjudged": document["unjudged"]})
-    return errors.EXIT_DONE
+        counts = {"pairs": document["pairs"], "unjudged": document["unjudged"], "bad_rows": inputs.rejects.count}
+        write_manifest(json_path, command=run.name, inputs=[s for s in files if s != "-"] + gold.files(), settings=run.settings, counts=counts)
+    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE

@@ -24,7 +24,7 @@ def cli(inputs: Inputs, output: Output, run: Run, rulebook: Rulebook) -> int:
     """Write variants of pairs that mean the same, to see whether a judge holds to its grades: lore-rair audit --variants.
 
     \b
-    fields      the attributes in the other order
+    fields      the attributes in the other order (lore's own prompts always show them in alphabetical order)
     length      a longer description that says no more of the item
     paraphrase  a value of the query by a synonym of the rulebook, or the query in a sentence
 
