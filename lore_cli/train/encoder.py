@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
-    AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification,
-    PreTrainedTokenizerFast,
+    MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast,
 )  # fmt: skip
 
 from lore_cli.errors import BadInput, Missing
@@ -115,8 +114,8 @@ def load(base: str, labels: Sequence[str], special: Sequence[str]) -> tuple[Any,
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
         config = AutoConfig.from_pretrained(base, num_labels=len(labels), id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)})
-        if getattr(config, "is_encoder_decoder", False) or type(config) in AutoModelForCausalLM._model_mapping and type(config) not in AutoModelForMaskedLM._model_mapping:
-            raise BadInput(f"a model of type '{config.model_type}' generates text; an encoder is needed", where=base, hint="name an encoder (BERT, RoBERTa, ModernBERT …), or --from-scratch tiny")
+        if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:  # the types that can be masked language models read in both directions
+            raise BadInput(f"a model of type '{config.model_type}' is no encoder", where=base, hint="name an encoder (BERT, RoBERTa, ModernBERT …), or --from-scratch tiny")
         model = AutoModelForSequenceClassification.from_pretrained(base, config=config, ignore_mismatched_sizes=True, dtype=torch.float32)
     except OSError as error:
         raise Missing(f"encoder {base}: {str(error).splitlines()[0]}", hint="pass a local directory, or --from-scratch tiny") from error
