@@ -1,7 +1,8 @@
-"""Pick the small fixtures of examples/ from the simulated market: `python examples/make_fixtures.py MARKET`; without MARKET only the traces anew.
+"""Pick the small fixtures of examples/ from the simulated market: `python examples/make_fixtures.py MARKET [MODEL]`; without MARKET only the traces anew.
 
 24 graded pairs of six queries (plain, shop knowledge, only in the photo, rules, negation, Chinese), their photos, the log and the
-glossary terms of these queries; traces.jsonl is what lore-synth makes of them. Everything in them is simulated.
+glossary terms of these queries; traces.jsonl is what lore-synth makes of them; rollouts.jsonl what MODEL (the `cot-sft` of `make lifecycle`) answers to some of them, four draws each, scored
+by lore-rl reward. Everything in them is simulated.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import orjson
 
 HERE = Path(__file__).resolve().parent
 PAIRS_PER_QUERY = 4
+GROUPS = 6
+ROLLOUT_FIELDS = ("id", "group", "query", "item", "grade", "layout", "prompt", "completion", "reward", "rewards")
 
 
 def rows(path: Path) -> list[dict]:
@@ -48,6 +51,19 @@ def make_traces(target: Path) -> None:
     target.write_bytes(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
+def make_rollouts(target: Path, model: str) -> None:
+    """Draws of the model whose rewards differ, with the fields that matter."""
+    lore = HERE.parent / "bin" / "lore-rl"
+    drawing = [lore, "rollout", HERE / "traces.jsonl", "--judge", f"hf:{model}", "--samples", "4", "--seed", "7", "--quiet"]
+    drawn = subprocess.run([sys.executable, *drawing], check=True, stdout=subprocess.PIPE).stdout
+    scored = subprocess.run([sys.executable, lore, "reward", "-", "--knowledge", HERE / "glossary.jsonl", "--quiet"], check=True, input=drawn, stdout=subprocess.PIPE).stdout
+    groups: dict[str, list[dict]] = {}
+    for row in map(orjson.loads, scored.splitlines()):
+        groups.setdefault(row["group"], []).append({name: row[name] for name in ROLLOUT_FIELDS})
+    spread = [group for group in groups.values() if len({row["reward"] for row in group}) > 1]
+    target.write_bytes(b"".join(orjson.dumps(row) + b"\n" for group in spread[:GROUPS] for row in group))
+
+
 def pick(market: Path) -> None:
     by_query: dict[str, list[dict]] = {}
     for pair in rows(market / "pairs.jsonl"):
@@ -72,3 +88,5 @@ if __name__ == "__main__":
     for given in sys.argv[1:2]:
         pick(Path(given))
     make_traces(HERE / "traces.jsonl")
+    for given in sys.argv[2:3]:
+        make_rollouts(HERE / "rollouts.jsonl", given)

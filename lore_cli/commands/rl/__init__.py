@@ -13,6 +13,8 @@ VERBS: dict[str, Verb] = {
     "rollout": Verb("rl.rollout", "Draw completions, as they come."),
     "train": Verb("rl.train", "GRPO through TRL with verifiable rewards."),
     "reward": Verb("rl.reward", "Score completions, and filter by the score."),
+    "prefer": Verb("rl.prefer", "Make preference pairs of scored rollouts."),
+    "dpo": Verb("rl.dpo", "DPO through TRL from preference pairs, the offline alternative."),
     "inspect": Verb("rl.inspect", "Look at rollouts: means, the worst, what changed."),
 }
 
