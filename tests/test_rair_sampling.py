@@ -103,6 +103,13 @@ def test_the_sample_holds_rows_of_the_input_with_stratum_and_inclusion(pool, tmp
     assert {row["id"] for row in rows_of(tmp_path / "again.jsonl")} == {row["id"] for row in rows}, "in any order the same"
 
 
+def test_a_sample_of_a_sample_has_the_probability_of_both_draws(pool, tmp_path):
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    assert lore("lore-rair", "sample", pool[0], "--size", "50", "-o", first).code == 0
+    assert lore("lore-rair", "sample", first, "--size", "10", "-o", second).code == 0
+    assert {row["inclusion"] for row in rows_of(first)} == {0.5} and {row["inclusion"] for row in rows_of(second)} == {0.5 * 0.2}
+
+
 def test_a_pilot_says_where_the_judge_errs(pool, tmp_path):
     source, verdicts = pool
     graded = [pair(number, "L4" if number >= 10 else "L1", subset="hard" if number < 20 else "easy") for number in (*range(20), *range(20, 60))]

@@ -116,6 +116,21 @@ def test_a_run_tells_what_it_asked_and_cost(served, tmp_path):
     assert "usage" not in json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["counts"]
 
 
+def test_what_a_run_cost_reaches_its_report_and_the_board(tmp_path):
+    gold = tmp_path / "gold.jsonl"
+    gold.write_bytes(b"".join(PAIRS.read_bytes().splitlines(keepends=True)[:6]))
+    with ExpertServer(first=lambda prompt: "category = sofa ; not found ; unknown\nrules: none\ngrade: L3") as server:
+        assert lore("lore-rair run", gold, "--judge", server.uri, "--structured", "off", *PRICES, "-o", tmp_path / "paid.jsonl").code == 0
+    assert lore("lore-rair run", gold, "--judge", "rulebook:", "-o", tmp_path / "free.jsonl").code == 0
+    for name in ("paid", "free"):
+        assert lore("lore-rair score", tmp_path / f"{name}.jsonl", "--gold", gold, "--draws", 100, "--json", tmp_path / "reports" / f"{name}.json").code == 0
+    cost = json.loads((tmp_path / "reports" / "paid.json").read_bytes())["cost"]
+    assert cost == {"per_1000": pytest.approx(1000 * usage_of(tmp_path / "paid.jsonl")["cost"] / 6), "pairs": 6}
+    assert json.loads((tmp_path / "reports" / "free.json").read_bytes())["cost"] is None
+    shown = lore("lore-rair board", tmp_path / "reports", "--cost", "free=0")
+    assert shown.code == 0 and b"Quality against cost" in shown.out and b"cost/1,000" in shown.out
+
+
 def test_rows_past_the_limit_fail_and_a_retry_finishes_them(served, tmp_path):
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     words = ("lore-synth", PAIRS, "--images", EXAMPLES, "--judge", served.uri, "--batch-size", 1, "--limit", 12, *PRICES)

@@ -77,7 +77,7 @@ def run_cost(verdicts: Sequence[str]) -> dict[str, Any] | None:
         if not manifest_path(path).is_file():
             return None
         manifest = stream.read_json(manifest_path(path), "a manifest of lore-rair run")
-        counts = manifest.get("counts", {})
+        counts = manifest.get("counts", {}) if isinstance(manifest, dict) else {}
         usage = counts.get("usage", {})
         if "cost" not in usage or usage.get("cached") or counts.get("reused") or manifest["output"]["sha256"] != sha256_of(path):
             return None

@@ -28,7 +28,7 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
 
     The more rows a stratum has and the less sure it is whether the judge is right on them, the more labels it gets. With neither --verdicts nor
     --pilot every stratum gets its share of the rows. Each row drawn carries `stratum` and `inclusion`, its probability to be drawn: means over the sample,
-    weighted by 1 / inclusion, estimate those over all rows. The manifest has a table of the strata. Order is kept, and the same rows are drawn from any
+    weighted by 1 / inclusion, estimate those over all rows. A sample of a sample has the product. The manifest has a table of the strata. Order is kept, and the same rows are drawn from any
     order. Memory: about 100 bytes a row, 200 more with --verdicts; rows wait in a temporary file.
 
     \b
@@ -56,8 +56,8 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
     with output.open() as writer:
         for number, pair in enumerate(aside.pairs()):
             if number in chosen:
-                name = frame.stratum_of(pair)
-                writer.write(moved.row(row_of(pair)) | {"stratum": name, "inclusion": frame.strata[name].inclusion})
+                name, row = frame.stratum_of(pair), moved.row(row_of(pair))
+                writer.write(row | {"stratum": name, "inclusion": frame.strata[name].inclusion * row.get("inclusion", 1.0)})
     counts = {"written": writer.count, "bad_rows": inputs.rejects.count, "strata": {name: stratum.document() for name, stratum in sorted(frame.strata.items())}}
     write_manifest(output.path, command=run.name, inputs=[s for s in (*inputs.sources, *verdicts, *pilot) if s != "-"], settings=run.settings, counts=counts)
     for name, stratum in sorted(frame.strata.items()):
