@@ -12,7 +12,7 @@ from lore_cli.rair.figures import ABSENT, measured, percent, short, title
 from lore_cli.rair.intervals import LEVEL, bounds
 from lore_cli.rair.perturb import MARK
 from lore_cli.rair.ppi import Powered
-from lore_cli.rair.report import plain
+from lore_cli.rair.report import named, plain
 from lore_cli.rair.sections import Section
 from lore_cli.rair.tally import Tally
 from lore_cli.records import GRADES, RELEVANT, Pair, Verdict
@@ -72,7 +72,7 @@ class Audit:
             "queries": len(per_query),
             "unjudged": sum(self.tally.errors.values()) + self.tally.missing,
             "interval": {"method": "BCa bootstrap over queries", "level": LEVEL, "draws": draws, "seed": seed},
-            "agreement": _named(AGREEMENT, *values),
+            "agreement": named(AGREEMENT, *values),
             "sensitivity": {kind: self._sensitivity(kind, draws, seed) for kind in sorted(self.varied)},
             "estimates": self._estimates() if self.powered.unlabelled else None,
         }
@@ -88,7 +88,7 @@ class Audit:
             return numpy.divide(values[..., 1:], counts, out=numpy.full_like(values[..., 1:], numpy.nan), where=counts > 0)
 
         values = bounds(sums, shares, numpy.array([True, True, False]), draws, seed) if len(sums) else [numpy.full(3, numpy.nan)] * 3
-        return {"rows": int(sums[:, 0].sum()), "queries": len(sums), "not_judged": self.not_judged.get(kind, 0), **_named(_CHANGES, *values)}
+        return {"rows": int(sums[:, 0].sum()), "queries": len(sums), "not_judged": self.not_judged.get(kind, 0), **named(_CHANGES, *values)}
 
     def _estimates(self) -> dict[str, Any]:
         def triple(found: tuple[float, float, float]) -> dict[str, float | None]:
@@ -99,11 +99,6 @@ class Audit:
             for name, found in self.powered.estimates().items()
         }
         return {"pairs": int(sum(sums[0] for sums in self.powered.unlabelled.values())), "queries": len(self.powered.unlabelled), "rates": rates}
-
-
-def _named(names: Iterable[str], value: Array, low: Array, high: Array) -> dict[str, dict[str, float | None]]:
-    """{name: {value, lo, hi}} of those that are defined."""
-    return {name: {"value": plain(value[i], 10), "lo": plain(low[i], 6), "hi": plain(high[i], 6)} for i, name in enumerate(names) if value[i] == value[i]}
 
 
 def sections(document: dict[str, Any]) -> list[Section]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lore_cli.errors import BadInput, require
 from lore_cli.rair.intervals import bounds
-from lore_cli.rair.report import plain
+from lore_cli.rair.report import named
 from lore_cli.records import GRADES, RELEVANT, Pair, Record
 from lore_cli.values import fold
 
@@ -64,14 +64,14 @@ def ranking_document(qrels: Qrels, run: dict[str, dict[str, float]], k: int, dra
     place = {query: number for number, query in enumerate(common)}
     column = {measure: number for number, measure in enumerate(measures.values())}
     values = numpy.ones((len(common), len(column) + 1))
-    for found in ir.iter_calc(list(column), {query: qrels[query] for query in common}, {query: run[query] for query in common}):
-        values[place[found.query_id], column[found.measure]] = found.value
-    value, low, high = bounds(values, lambda sums: sums[..., :-1] / sums[..., -1:], numpy.ones(len(column), dtype=bool), draws, seed)
+    for measured in ir.iter_calc(list(column), {query: qrels[query] for query in common}, {query: run[query] for query in common}):
+        values[place[measured.query_id], column[measured.measure]] = measured.value
+    found = bounds(values, lambda sums: sums[..., :-1] / sums[..., -1:], numpy.ones(len(column), dtype=bool), draws, seed)
     return {
         "k": k,
         "queries": len(common),
         "not_ranked": len(qrels.keys() - run.keys()),
         "not_graded": len(run.keys() - qrels.keys()),
-        "metrics": {name: {"value": plain(value[i], 10), "lo": plain(low[i], 6), "hi": plain(high[i], 6)} for i, name in enumerate(measures)},
+        "metrics": named(measures, *found),
     }
 

@@ -125,16 +125,16 @@ def tested(values: Any) -> Any:
 
 
 def measured(per_query: Any, statistic: Callable[[Any], Any], settings: Settings) -> dict[str, dict[str, float | None]]:
-    """{metric: {value, lo, hi}}; a metric that is undefined here is absent, bounds that cannot be had (one query) are null."""
+    """Every metric with its bounds, as `named` gives them."""
     import numpy
 
     shares = numpy.array([name not in NOT_SHARES for name in METRICS])
-    value, low, high = bounds(per_query, statistic, shares, settings.draws, settings.seed)
-    return {
-        name: {"value": plain(value[index], 10), "lo": plain(low[index], 6), "hi": plain(high[index], 6)}
-        for index, name in enumerate(METRICS)
-        if not numpy.isnan(value[index])
-    }
+    return named(METRICS, *bounds(per_query, statistic, shares, settings.draws, settings.seed))
+
+
+def named(names: Iterable[str], value: Any, low: Any, high: Any) -> dict[str, dict[str, float | None]]:
+    """{name: {value, lo, hi}}; what is undefined is absent, bounds that cannot be had (one query) are null."""
+    return {name: {"value": plain(value[i], 10), "lo": plain(low[i], 6), "hi": plain(high[i], 6)} for i, name in enumerate(names) if value[i] == value[i]}
 
 
 def read_report(path: str) -> dict[str, Any]:
