@@ -44,8 +44,9 @@ def ours(task: Any, base: str, settings: Any, folder: Path) -> list[tuple[float,
     from lore_cli.progress import Log
     from lore_cli.train import rl
     from lore_cli.train.checkpoints import Checkpoints
+    from lore_cli.train.tracking import tracking
 
-    rl.train(task, base, settings, folder, Checkpoints(folder / "unfinished", None), Log("grpo", quiet=True))
+    rl.train(task, base, settings, folder, Checkpoints(folder / "unfinished", None), tracking(None, str(folder)), Log("grpo", quiet=True))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [(row["sampling/useful_share"] * PROMPTS * GENERATIONS, row["step_time"]) for row in rows if "step_time" in row]
 
@@ -72,7 +73,7 @@ def plain(task: Any, base: str, settings: Any, folder: Path) -> list[tuple[float
     model, tokenizer = load_for_training(base)
     tokenizer.padding_side = "left"
     rows = Dataset.from_list([{"prompt": pair_prompt(pair, task.rulebook, task.prompt), "place": place} for place, pair in enumerate(task.pairs)])
-    config = rl.grpo_config(settings, rl.default_rate(model), folder)
+    config = rl.grpo_config(settings, rl.default_rate(model), folder, {"report_to": "none"})
     trainer = GRPOTrainer(model=model, reward_funcs=verifiable, args=config, train_dataset=rows, processing_class=tokenizer)
     trainer.train()
     return list(zip(useful, [row["step_time"] for row in trainer.state.log_history if "step_time" in row], strict=True))

@@ -114,3 +114,16 @@ def test_a_directory_that_holds_a_card_alone_is_refused(rows, tmp_path):
     shutil.copy(toys.graded_by_label() / modelcard.FILE, tmp_path / "model")
     done = train(rows, tmp_path / "rl", "--max-steps", 1, model=tmp_path / "model")
     assert done.code == 4 and "config.json" in done.err and "Traceback" not in done.err
+
+
+def test_a_run_is_evaluated_writes_a_card_and_curves_and_refuses_what_a_benchmark_has(rows, tmp_path):
+    held_out = toys.write(tmp_path / "held-out.jsonl", toys.pairs(6))
+    done = train(rows, tmp_path / "rl", "--max-steps", 2, "--evaluate", held_out, "--evaluate-every", 1, "--best", "acc4_all")
+    assert done.code == 0, done.err
+    evaluations = [row for row in toys.read(tmp_path / "rl" / "metrics.jsonl") if "eval_acc4_all" in row]
+    assert [row["step"] for row in evaluations] == [1, 2]
+    counts = orjson.loads((tmp_path / "rl.manifest.json").read_bytes())["counts"]
+    assert counts["best_step"] == max(evaluations, key=lambda row: row["eval_acc4_all"])["step"]
+    assert "reinforcement learning" in (tmp_path / "rl" / "README.md").read_text() and (tmp_path / "rl" / "curves.html").read_text().count("<svg") > 1
+    done = train(rows, tmp_path / "leaked", "--max-steps", 1, "--not-in", held_out)
+    assert done.code == 3 and "'p0'" in done.err and not (tmp_path / "leaked").exists()

@@ -9,7 +9,7 @@ import click
 
 from lore_cli import stream
 from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
-from lore_cli.commands.training import Training, digest, training_options
+from lore_cli.commands.training import Training, digest, not_in_options, training_options
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 @click.option("--batch-tokens", type=click.IntRange(min=16), default=2048, help="Tokens in one batch, padding included.")
 @click.option("--packing", is_flag=True, help="Put rows end to end instead of padding them; each still attends to itself alone.")
 @click.option("--max-length", type=click.IntRange(min=8), default=1024, help="Longest row in tokens; longer ones are refused, never cut.")
-@click.option("--not-in", metavar="DIR|FILE", multiple=True, help="A benchmark: rows that it has by query or by item are refused; repeatable.")
-@click.option("--shared-items", is_flag=True, help="Of --not-in only the queries count.")
+@not_in_options
 @click.option("--allow-rulebook-change", is_flag=True, help="Learn traces that were made under another rulebook.")
 def cli(
     inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, training: Training, model: str | None, from_scratch: str | None,

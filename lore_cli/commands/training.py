@@ -88,3 +88,9 @@ def training_options(function: Any) -> Any:
     for option in reversed(options):
         call = option(call)
     return call
+
+
+def not_in_options(function: Any) -> Any:
+    """--not-in --shared-items → `not_in: tuple[str, ...], shared_items: bool`, for path/disjoint.py."""
+    shared = click.option("--shared-items", is_flag=True, help="Of --not-in only the queries count.")
+    return click.option("--not-in", metavar="DIR|FILE", multiple=True, help="A benchmark: rows that it has by query or by item are refused; repeatable.")(shared(function))

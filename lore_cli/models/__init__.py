@@ -106,7 +106,7 @@ def directory_hash(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if not file.is_file() or file.suffix in (".jsonl", ".md", ".txt") or file.name.endswith("manifest.json"):
+        if not file.is_file() or file.suffix in (".jsonl", ".html", ".md", ".txt") or file.name.endswith("manifest.json"):
             continue
         size = file.stat().st_size
         digest.update(f"{file.name}\0{size}\0".encode())

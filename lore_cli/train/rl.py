@@ -13,7 +13,6 @@ advantages, temperature near 1, clip 0.2, KL 0.02 to the SFT model, rate 1e-6). 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,14 +31,16 @@ from lore_cli.progress import Log
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Trace, row_of
 from lore_cli.rulebook import Rulebook
-from lore_cli.stream import write_bytes_atomic
 from lore_cli.train import rewards
 from lore_cli.train.alarms import LIMITS, alarm
 from lore_cli.train.checkpoints import Checkpoints
 from lore_cli.train.common import Clock, Watch, encode, load_for_training, pad, run, token_batches
+from lore_cli.train.curves import write_history
+from lore_cli.train.evaluation import TOLD, Evaluation, HeldOut, told
 from lore_cli.train.finite import diverged
 from lore_cli.train.quiet import hush
 from lore_cli.train.rl_trainer import Prompt, Sampling, Trainer
+from lore_cli.train.tracking import Tracking
 
 RATES = {"small": 1e-4, "large": 1e-6}
 
@@ -99,10 +100,10 @@ def default_rate(model: Any) -> float:
     return RATES["small" if is_small(model) else "large"]
 
 
-def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: Checkpoints, log: Log) -> dict[str, float]:
-    """Train from the model in `base`, write the aligned model and `metrics.jsonl` to `folder`; returns the summary of the run.
+def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: Checkpoints, tracked: Tracking, log: Log, held_out: HeldOut | None = None) -> dict[str, float]:
+    """Train from the model in `base`, write the aligned model, `metrics.jsonl` and `curves.html` to `folder`; returns the summary of the run.
 
-    Goes on from the last of `checkpoints`. Buffers its prompts. Raises `BadInput` when a pair lacks what the settings need and when the numbers of the run
+    Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. Buffers its prompts. Raises `BadInput` when a pair lacks what the settings need and when the numbers of the run
     cease to be finite, `Interrupted` when the user stopped it, `Unmet` when an alarm did; both leave a checkpoint.
     """
     hush()
@@ -115,19 +116,21 @@ def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: 
     sampling = _sampling(task, tokenizer, settings)
     clock = Clock(lambda done: 1 - 0.9 * done, settings.max_steps, settings.max_seconds)
     alarms = _Alarms(settings.alarms)
+    evaluation = [Evaluation(held_out, checkpoints)] if held_out else []
+    told_on_the_way = ("reward", "kl", "reward_std", *TOLD)
     trainer = Trainer(
         sampling=sampling,
-        taught=_taught(task.traces, tokenizer, settings) if task.traces and settings.sft_weight else None,
+        taught=_taught(task, tokenizer, settings) if task.traces and settings.sft_weight else None,
         sft_weight=settings.sft_weight,
         model=model,
-        args=grpo_config(settings, rate, checkpoints.folder),
+        args=grpo_config(settings, rate, checkpoints.folder, tracked.settings),
         train_dataset=Dataset.from_list([{"prompt": prompt.text} for prompt in sampling.prompts]),
         processing_class=tokenizer,
-        callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, ("reward", "kl", "reward_std")), alarms, checkpoints],
+        callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, told_on_the_way), alarms, *evaluation, checkpoints, *tracked.callbacks],
     )
-    started = time.monotonic()
+    trainer.held_out = held_out
     try:
-        run(trainer, clock, checkpoints)
+        run(trainer, clock, checkpoints, "lower --prompts-per-step or --generations, then --max-new-tokens")
     except RuntimeError as error:
         overflow = _overflow(trainer, sampling.prompts[0])
         if overflow is None:
@@ -136,12 +139,14 @@ def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: 
     if alarms.rung:
         reason = f"alarm at step {trainer.state.global_step}: {alarms.rung}; the run is saved in {checkpoints.folder}"
         raise Unmet(reason, hint="look at its metrics; lower the rate or raise --beta and start again with --force, or set --alarm and pass --resume")
-    summary = {"steps": trainer.state.global_step, "seconds": round(time.monotonic() - started, 1), "rate": rate, "pairs": len(task.pairs)}
+    trainer.take_best(checkpoints)
+    history = trainer.state.log_history
+    summary = {"steps": trainer.state.global_step, "seconds": round(clock.seconds, 1), "rate": rate, "pairs": len(task.pairs)}
     trainer.model.generation_config.temperature = None
     trainer.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_bytes_atomic(folder / "metrics.jsonl", _metrics(trainer.state.log_history))
-    return summary | _closing(trainer.state.log_history)
+    write_history(folder, history, "Reinforcement learning")
+    return summary | _closing(history) | ({"best_step": checkpoints.best} if checkpoints.best else {}) | told(history, checkpoints.best)
 
 
 class _Alarms(TrainerCallback):
@@ -159,7 +164,7 @@ class _Alarms(TrainerCallback):
 
 def _sampling(task: Task, tokenizer: Any, settings: Settings) -> Sampling:
     texts = [pair_prompt(pair, task.rulebook, task.prompt) for pair in task.pairs]
-    traces = dict(_answers(task.traces)) if settings.guided_replay else {}
+    traces = dict(_answers(task)) if settings.guided_replay else {}
     answers = {text: row.ids[row.prompt :] for text, row in zip(traces, encode(tokenizer, list(traces), list(traces.values())), strict=True)} if traces else {}
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     longest, punished = settings.max_new_tokens, settings.overlong_buffer
@@ -192,17 +197,17 @@ def _easy_first(pairs: Sequence[Trace]) -> list[int]:
     return sorted(range(len(pairs)), key=lambda row: (-rates[row], row))
 
 
-def _answers(traces: Sequence[Trace]) -> list[tuple[str, str]]:
-    """(prompt, completion) of the traces that have both. Raises `BadInput` when none has."""
-    rows = [(trace.prompt, trace.completion) for trace in traces if trace.prompt and trace.completion]
+def _answers(task: Task) -> list[tuple[str, str]]:
+    """(prompt, completion) of the traces that have both, asked as the model is asked. Raises `BadInput` when none has."""
+    rows = [(pair_prompt(trace, task.rulebook, task.prompt), trace.completion) for trace in task.traces if trace.prompt and trace.completion]
     if not rows:
         raise BadInput("no row has a prompt and a completion to learn from", field="completion", hint="make traces with lore-synth, or leave --traces out")
     return rows
 
 
-def _taught(traces: Sequence[Trace], tokenizer: Any, settings: Settings) -> Callable[[int], Iterator[dict[str, torch.Tensor]]]:
+def _taught(task: Task, tokenizer: Any, settings: Settings) -> Callable[[int], Iterator[dict[str, torch.Tensor]]]:
     """From a step on, one batch of traces for each step without end, each round shuffled anew."""
-    rows = _answers(traces)
+    rows = _answers(task)
     data = encode(tokenizer, [prompt for prompt, _ in rows], [completion for _, completion in rows])
 
     def batches(step: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -221,7 +226,7 @@ def _overflow(trainer: Trainer, prompt: Prompt) -> BadInput | None:
     return None if finite else diverged(f"the logits are not finite at step {trainer.state.global_step}")
 
 
-def grpo_config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
+def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[str, Any]) -> GRPOConfig:
     """TRL's settings for ours."""
     on_gpu = torch.cuda.is_available()
     return GRPOConfig(
@@ -253,17 +258,11 @@ def grpo_config(settings: Settings, rate: float, folder: Path) -> GRPOConfig:
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         log_completions=False,
+        **tracked,
     )
-
-
-def _metrics(history: list[dict[str, float]]) -> bytes:
-    import orjson
-
-    return b"".join(orjson.dumps(row) + b"\n" for row in history)
 
 
 def _closing(history: list[dict[str, float]]) -> dict[str, float]:

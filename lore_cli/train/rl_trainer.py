@@ -21,6 +21,7 @@ from trl import GRPOTrainer
 from lore_cli.files import read_json, write_json_atomic
 from lore_cli.train.checkpoints import Resumable
 from lore_cli.train.common import completion_loss
+from lore_cli.train.evaluation import Evaluated
 from lore_cli.train.rl_sampling import Batch, Completion, Cursor, Group, fill, guided, require_rewards
 
 _CURSOR = "cursor.json"
@@ -50,7 +51,7 @@ class Sampling:
     order: Sequence[int] | None = None
 
 
-class Trainer(Resumable, GRPOTrainer):
+class Trainer(Resumable, Evaluated, GRPOTrainer):
     """Learns from the groups that teach. taught: batches for the SFT loss, one for each step, `sft_weight` times; None without it.
 
     Every step draws from a seed of its own, so a checkpoint need not hold the state of any random number generator, only where the prompts stand.

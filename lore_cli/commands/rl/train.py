@@ -10,7 +10,7 @@ import click
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option, run_options
 from lore_cli.commands.rl.rewarding import Rewarding, reward_options
-from lore_cli.commands.training import digest
+from lore_cli.commands.training import Training, digest, not_in_options, training_options
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
 from lore_cli.manifest import write_manifest
@@ -19,6 +19,7 @@ from lore_cli.records import Trace
 
 if TYPE_CHECKING:
     from lore_cli.answer import Layout
+    from lore_cli.path.disjoint import KnownPairs
     from lore_cli.path.knowledge import Glossary
     from lore_cli.rulebook import Rulebook
 
@@ -30,7 +31,7 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @input_options
 @click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of an interrupted run.")
+@training_options
 @rulebook_option
 @run_options("rl train")
 @click.option("--model", required=True, metavar="DIR", help="The fine-tuned model to start from (lore-sft); the KL divergence is to it.")
@@ -54,15 +55,15 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
 @click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss.")
 @click.option("--guided-replay", is_flag=True, help="Put the pair's trace in place of one answer where all answers have the wrong grade; needs --traces.")
+@not_in_options
 @reward_options
 @click.option("--alarm", multiple=True, metavar="NAME=NUMBER|off", help=f"Limit of an alarm ({_ALARMS}); repeatable.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
 @click.option("--max-new-tokens", "--max-completion-length", "max_new_tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
-@click.option("--save-steps", type=click.IntRange(min=1), help="Updates between checkpoints; without it only an interruption or an alarm writes one.")
 def cli(
-    inputs: Inputs, output: str, force: bool, resume: bool, rulebook: Rulebook, run: Run, rewarding: Rewarding, model: str, alarm: tuple[str, ...],
-    traces: str | None, save_steps: int | None, **options: Any,
+    inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, training: Training, rewarding: Rewarding, model: str, alarm: tuple[str, ...],
+    traces: str | None, not_in: tuple[str, ...], shared_items: bool, **options: Any,
 ) -> int:  # fmt: skip
     """GRPO through TRL with verifiable rewards, as `lore-rl reward` gives them.
 
@@ -70,8 +71,8 @@ def cli(
     and a reward that gets no better stop the run, leave a checkpoint and exit 1. Ctrl-C leaves one too; --resume goes on from it, to the same weights as
     if nothing had happened, and refuses another model, data, rulebook or option.
 
-    Reads all pairs and traces into memory. Pairs that are traces are held to their own needs. Writes an ordinary model directory with `lore.json` and
-    `metrics.jsonl`: each part of the reward by step, and by what the query asks (`reward/grade/negation`).
+    Reads all pairs and traces into memory. Pairs that are traces are held to their own needs. Writes an ordinary model directory with `lore.json`, a model
+    card (README.md), `metrics.jsonl` (each part of the reward by step, and by what the query asks: `reward/grade/negation`), and `curves.html`.
 
     \b
     Example (fine-tunes a throw-away model first):
@@ -79,55 +80,59 @@ def cli(
       $ lore-rl train examples/pairs.jsonl --model /tmp/sft --max-steps 2 --prompts-per-step 2 --max-new-tokens 16 -o /tmp/rl --force
     """
     from lore_cli import modelcard
+    from lore_cli.path.disjoint import load_known
     from lore_cli.train import alarms
+    from lore_cli.train.readme import write_readme
     from lore_cli.train.unfinished import is_finished, unfinished
 
-    stream.refuse_existing(output, force or resume, directory=True)
+    stream.refuse_existing(output, force or training.resume, directory=True)
     limits = alarms.parse_limits(alarm)
     if options["guided_replay"] and not traces:
         raise UsageError("--guided-replay has nothing to replay", hint="pass --traces FILE")
     card = modelcard.require(model)
-    pairs = [pair for pair in inputs.read(Trace) if pair.grade is not None]
-    if not pairs:
-        raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
-    taught = _taught(traces, card.layout)
+    pairs, taught = _rows(inputs, traces, card.layout, load_known(not_in, shared_items=shared_items))
     options["max_steps"] = options["max_steps"] or (10_000 if options["max_seconds"] else 200)
     identity = {
         "rulebook": rulebook.hash, **rewarding.identity(), "base": f"sha256:{directory_hash(Path(model))}", "prompt": f"{card.prompt}:{card.prompt_hash}",
-        "layout": card.layout, "pairs": digest(pairs), "traces": digest(taught), "seed": run.seed, **options,
+        "layout": card.layout, "pairs": digest(pairs), "traces": digest(taught), "seed": run.seed, **options, **training.identity(),
     }  # fmt: skip
-    if resume and is_finished(output, identity):
+    read = [source for source in (*inputs.sources, *filter(None, [traces, training.evaluate]), *not_in) if source != "-"]
+    if training.resume and is_finished(output, identity):
         run.log.say(f"{output} is finished")
         return EXIT_DONE
-    with unfinished(output, identity, resume=resume, force=force) as kept:
+    with unfinished(output, identity, resume=training.resume, force=force) as kept:
         from lore_cli.train import rl
         from lore_cli.train.checkpoints import Checkpoints
+        from lore_cli.train.tracking import tracking
 
-        with stream.output_directory(output, force=force or resume) as folder:
+        with stream.output_directory(output, force=force or training.resume) as folder:
             task = rl.Task(pairs, [_capabilities(pair, rulebook, rewarding.glossary) for pair in pairs], taught, rulebook, card.layout, card.prompt, rewarding.weights, rewarding.glossary)
             settings = rl.Settings(seed=run.seed, alarms=limits, **options)
-            summary = rl.train(task, model, settings, folder, Checkpoints(kept, save_steps), run.log)
-            modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=identity["base"], rulebook=rulebook)
-        write_manifest(
-            output, command=run.name,
-            inputs=[s for s in (*inputs.sources, *filter(None, [traces])) if s != "-"], settings=run.settings, identity=identity,
-            counts=summary | {"bad_rows": inputs.rejects.count},
-        )  # fmt: skip
+            held_out = training.held_out(rulebook, card.layout, card.prompt)
+            summary = rl.train(task, model, settings, folder, Checkpoints(kept, training.save_steps), tracking(training.report_to, output), run.log, held_out)
+            card = modelcard.write(folder, layout=card.layout, prompt=card.prompt, stage="rl", base=identity["base"], rulebook=rulebook)
+            write_readme(folder, card, read, options | {"seed": run.seed}, summary)
+        write_manifest(output, command=run.name, inputs=read, settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
     run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
     if inputs.rejects.count:
         run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
     return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
 
 
-def _taught(traces: str | None, layout: Layout) -> list[Trace]:
-    """The traces. Raises `BadInput` for one in another layout than the model's."""
+def _rows(inputs: Inputs, traces: str | None, layout: Layout, benchmark: KnownPairs | None) -> tuple[list[Trace], list[Trace]]:
+    """(graded pairs, traces). Raises `BadInput` when no pair has a grade, for a trace in another layout than the model's, and for what the benchmark has."""
     from lore_cli.answer import layout_of
+    from lore_cli.train.data import refuse_leaks
 
+    pairs = [pair for pair in inputs.read(Trace) if pair.grade is not None]
+    if not pairs:
+        raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
     taught = list(stream.read(Trace, [traces])) if traces else []
     odd = next((trace for trace in taught if trace.completion and layout_of(trace.completion) != layout), None)
     if odd is not None:
         raise BadInput(f"is written as {layout_of(odd.completion or '')}, the model answers as {layout}", where=f"row '{odd.id}'", field="completion", hint="give the traces that the model was taught with")
-    return taught
+    refuse_leaks([*pairs, *taught], benchmark)
+    return pairs, taught
 
 
 def _capabilities(pair: Trace, rulebook: Rulebook, glossary: Glossary) -> frozenset[str]:
