@@ -26,6 +26,16 @@ OWN_FILES = ("lore.json", "student.json", "card.json", "truth.jsonl")  # what a 
 _LEAST_FREE = 1 << 14  # bytes: with less a disk is full before the work begins [ours]
 
 
+def is_first_process() -> bool:
+    """False in all but one process of a run on several GPUs: all compute, one writes. `accelerate launch` and `torchrun` set RANK."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def process_count() -> int:
+    """Of how many processes such a run consists; 1 for any other."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_pipe(path: str | Path | None) -> bool:
     """Whether an output is written as it comes, without publishing: standard output, a device or a named pipe."""
     if path is None or str(path) == "-":
@@ -42,7 +52,7 @@ def refuse_existing(path: str | None, force: bool, *, directory: bool = False) -
 
     With force a file may replace a file and a directory one that a lore command wrote; nothing replaces any other directory.
     """
-    if path is None or is_pipe(path):
+    if path is None or is_pipe(path) or not is_first_process():
         return
     if os.path.isdir(path) and not (directory and (_ours(Path(path)) or not force)):
         raise UsageError(f"{path} is a directory{' that no lore command wrote' if directory else ''}", hint="choose another --output" + ("; --force replaces only our own" if directory else ""))
@@ -131,7 +141,14 @@ def write_json_atomic(path: str | Path, document: Any) -> None:
 
 @contextlib.contextmanager
 def output_directory(path: str, *, force: bool = False) -> Iterator[Path]:
-    """A temporary directory that becomes `path` when the block ends well; an older one is replaced only then, and only with `force`."""
+    """A temporary directory that becomes `path` when the block ends well; an older one is replaced only then, and only with `force`.
+
+    In the other processes of a run on several GPUs a folder of their own that is thrown away.
+    """
+    if not is_first_process():
+        with tempfile.TemporaryDirectory(prefix=".lore-") as aside:
+            yield Path(aside)
+        return
     refuse_existing(path, force, directory=True)
     target = Path(path).resolve()
     with workspace(target) as work:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from lore_cli import __version__
-from lore_cli.files import is_pipe, manifest_path, read_json, write_json_atomic
+from lore_cli.files import is_first_process, is_pipe, manifest_path, read_json, write_json_atomic
 
 _PACKAGES = ("polars", "msgspec", "orjson", "torch", "transformers", "trl", "peft", "vllm", "lmdb")
 
@@ -72,7 +72,7 @@ def write_manifest(
     output: str | None, *, command: str, inputs: Sequence[str], settings: dict[str, Any], identity: dict[str, Any] | None = None, counts: dict[str, Any] | None = None
 ) -> None:
     """Write the manifest of `output`; nothing for a pipe. `settings` must hold no secret; `counts` says what happened to the rows."""
-    if output is None or is_pipe(output):
+    if output is None or is_pipe(output) or not is_first_process():
         return
     manifest = Manifest(
         command=command,

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import orjson
 
+from lore_cli.files import is_first_process
+
 Row = TypeVar("Row")
 
 
@@ -16,8 +18,8 @@ class Log:
     """What a command says while it works. Data never comes this way; stdout is never touched."""
 
     def __init__(self, command: str, *, quiet: bool = False, json: bool = False) -> None:
-        self.command, self.quiet, self.json = command, quiet, json
-        self._live = not quiet and not json and sys.stderr.isatty()
+        self.command, self.quiet, self.json = command, quiet or not is_first_process(), json
+        self._live = not self.quiet and not json and sys.stderr.isatty()
         self._shown = False  # a live line stands on the terminal
         self._last = time.monotonic()
 

@@ -174,13 +174,14 @@ def test_four_bits_are_refused_clearly_where_they_cannot_be_had(rows, tmp_path, 
         bases.require_four_bits()
 
 
-def test_an_adapter_of_a_quantised_base_is_merged_into_the_base_as_it_was():
+def test_an_adapter_of_a_quantised_base_is_merged_into_the_base_as_it_was(tmp_path):
     base = str(toys.graded_by_label())
     model, _ = bases.adapted(base, 2, None)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.constant_(weight, 0.1)
-    anew, usual = bases.merged(model, base, "4bit").state_dict(), model.merge_and_unload().state_dict()
+    model.save_pretrained(tmp_path)
+    anew, usual = bases.merged_anew(base, str(tmp_path)).state_dict(), model.merge_and_unload().state_dict()
     before = load_file(Path(base) / "model.safetensors")
     assert all(torch.allclose(anew[name], usual[name], atol=1e-6) for name in usual)
     assert not torch.equal(anew["model.layers.0.self_attn.q_proj.weight"], before["model.layers.0.self_attn.q_proj.weight"])

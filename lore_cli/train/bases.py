@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lore_cli.errors import Missing, require
+from lore_cli.files import is_first_process, process_count
 from lore_cli.models.hf import load_causal
 from lore_cli.records import Trace
 from lore_cli.train import scratch
@@ -50,12 +52,26 @@ def require_four_bits() -> Any:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
 
 
-def merged(model: Any, base: str, quantize: str | None) -> Any:
-    """The base with its adapter merged in, an ordinary model. A quantised base is read anew first: merging into four bits would round the adapter away."""
-    if quantize is None:
-        return model.merge_and_unload()
+def write_model(trainer: Any, folder: Path, adapted_base: str | None, quantize: str | None = None) -> None:
+    """Save what a trainer trained, an adapter merged into its base. On a GPU in bfloat16, as it will be judged: the updates are over.
+
+    In a run of several processes all must call it: weights that are spread over them are gathered, the first process writes.
+    """
+    many = process_count() > 1
+    with tempfile.TemporaryDirectory(prefix=".lore-", dir=folder) as adapter:
+        if many or quantize:
+            trainer.save_model(adapter if adapted_base else str(folder))
+        if not is_first_process():
+            return
+        if adapted_base is None:
+            model = load_causal(str(folder))[0] if many else trainer.model
+        else:
+            model = merged_anew(adapted_base, adapter) if many or quantize else trainer.model.merge_and_unload()
+    (model.to(torch.bfloat16) if torch.cuda.is_available() else model).save_pretrained(folder)
+
+
+def merged_anew(base: str, adapter: str) -> Any:
+    """A base as it was with a saved adapter merged in: merging into the four bits of a quantised one would round the adapter away."""
     import peft
 
-    with tempfile.TemporaryDirectory(prefix=".lore-") as folder:
-        model.save_pretrained(folder)
-        return peft.PeftModel.from_pretrained(load_causal(base)[0], folder).merge_and_unload()
+    return peft.PeftModel.from_pretrained(load_causal(base)[0], adapter).merge_and_unload()

@@ -13,12 +13,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from safetensors import SafetensorError
+from torch import distributed
 from transformers import Trainer, TrainerCallback
 
 from lore_cli.errors import Missing
 from lore_cli.files import read_json, sync, write_json_atomic
 from lore_cli.train.unfinished import COMPLETE, latest
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether a flag is set in any process of a run on several GPUs: they must all stop, or none, since each waits for the others."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return flag
+    told = torch.tensor(int(flag), device=PartialState().device)
+    distributed.all_reduce(told, distributed.ReduceOp.MAX)
+    return bool(told)
 
 
 class Checkpoints(TrainerCallback):
@@ -60,6 +72,7 @@ class Checkpoints(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.interrupted = anywhere(self.interrupted)
         due = self._every and state.global_step % self._every == 0 and state.global_step < state.max_steps
         if due or self.interrupted:
             control.should_save = control.should_log = True  # a checkpoint does not hold the losses since the last log

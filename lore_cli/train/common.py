@@ -18,7 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from lore_cli.errors import BadInput, Interrupted, Missing
 from lore_cli.models.hf import load_causal
 from lore_cli.progress import Log
-from lore_cli.train.checkpoints import Checkpoints
+from lore_cli.train.checkpoints import Checkpoints, anywhere
 from lore_cli.train.finite import require_finite, require_finite_weights
 
 IGNORED = -100
@@ -124,7 +124,7 @@ class Clock(TrainerCallback):
             group["lr"] = rate * self._shape(min(done, 1.0))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._limit and self.seconds >= self._limit:
+        if self._limit and anywhere(self.seconds >= self._limit):
             control.should_training_stop = True
 
     @property
@@ -164,6 +164,7 @@ def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None, 
     stopped the run; it is saved then; `Missing` when memory did not do.
     """
     trainer.remove_callback(PrinterCallback)
+    trainer.accelerator.wait_for_everyone()  # the first process has cleared the folder of checkpoints by then
     begun = checkpoints.begun if checkpoints else None
     if checkpoints is not None:
         clock.before, checkpoints.seconds = checkpoints.seconds_before, lambda: clock.seconds

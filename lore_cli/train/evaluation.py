@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 
 from lore_cli.answer import Layout
@@ -99,7 +100,8 @@ class Evaluated(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Judge the held-out pairs and log the metrics."""
         assert self.held_out is not None
-        metrics = self.held_out.metrics(self.accelerator.unwrap_model(self.model), self.processing_class)
+        found = [self.held_out.metrics(self.accelerator.unwrap_model(self.model), self.processing_class)]
+        metrics = broadcast_object_list(found)[0]  # all processes decide by the figures of the first
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

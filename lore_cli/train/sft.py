@@ -22,9 +22,10 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from lore_cli.errors import BadInput, UsageError
+from lore_cli.files import process_count
 from lore_cli.progress import Log
 from lore_cli.records import Trace
-from lore_cli.train.bases import adapted, from_scratch, merged
+from lore_cli.train.bases import adapted, from_scratch, write_model
 from lore_cli.train.checkpoints import Checkpoints, Resumable
 from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
 from lore_cli.train.curves import write_history
@@ -71,8 +72,9 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
     _refuse_long(data, model, settings)
     if settings.packing:
         require_separation(model, data)
-    batches = _schedule(data, settings)
-    steps = settings.max_steps or len(batches)
+    processes = process_count()
+    batches = _schedule(data, settings, processes)
+    steps = settings.max_steps or len(batches) // processes
     clock = Clock(warm_cosine(), steps, settings.max_seconds)
     evaluation = [Evaluation(held_out, checkpoints)] if held_out else []
     trainer = _Trainer(
@@ -92,16 +94,13 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
         "steps": trainer.state.global_step,
         "seconds": round(clock.seconds, 1),
         "rows": len(data),
-        "rows_seen": sum(len(batch) for batch in batches[: trainer.state.global_step]),
+        "rows_seen": sum(len(batch) for batch in batches[: trainer.state.global_step * processes]),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "loss": _closing_loss(trainer.state.log_history),
         **({"best_step": checkpoints.best} if checkpoints.best else {}),
         **told(trainer.state.log_history, checkpoints.best),
     }
-    trained = merged(trainer.model, settings.base or "", settings.quantize) if settings.lora else trainer.model
-    if torch.cuda.is_available():
-        trained = trained.to(torch.bfloat16)  # as it will be judged; the updates are over
-    trained.save_pretrained(folder)
+    write_model(trainer, folder, settings.base if settings.lora else None, settings.quantize)
     tokenizer.save_pretrained(folder)
     write_history(folder, trainer.state.log_history, "Fine-tuning")
     return summary
@@ -139,19 +138,19 @@ def _refuse_long(data: Sequence[Row], model: Any, settings: Settings) -> None:
         raise BadInput(f"{long} of {len(data)} rows are longer {whose}", hint="raise --max-length where the model's context allows, or leave these rows out: half a reasoning teaches nothing")
 
 
-def _schedule(data: Sequence[Row], settings: Settings) -> list[list[int]]:
-    """The batches of all epochs in turn, each epoch shuffled anew; as many as steps where steps are given."""
+def _schedule(data: Sequence[Row], settings: Settings, processes: int = 1) -> list[list[int]]:
+    """The batches of all epochs in turn, each epoch shuffled anew; as many as steps where steps are given. One step takes a batch for each process."""
     lengths = [len(row.ids) for row in data]
     form = packed_batches if settings.packing else token_batches
     batches: list[list[int]] = []
-    epoch = 0
+    epoch, wanted = 0, (settings.max_steps or 1) * processes
     # a run limited by steps or by the clock goes round again when its rows are used up
-    while epoch < settings.epochs or (settings.max_steps and len(batches) < settings.max_steps) or (settings.max_seconds and epoch < 20):
+    while epoch < settings.epochs or len(batches) < wanted or (settings.max_seconds and epoch < 20):
         more = form(lengths, settings.batch_tokens, settings.seed + epoch)
         part = settings.epochs - epoch
         batches += more if part >= 1 or settings.max_steps or settings.max_seconds else more[: math.ceil(part * len(more))]
         epoch += 1
-    return batches[: settings.max_steps] if settings.max_steps else batches
+    return batches[:wanted] if settings.max_steps else batches[: len(batches) // processes * processes]
 
 
 def _collator(settings: Settings, tokenizer: Any) -> Any:
@@ -195,6 +194,8 @@ def _config(settings: Settings, steps: int, folder: Path, tracked: dict[str, Any
         logging_steps=max(1, min(50, steps // 50)),
         logging_nan_inf_filter=False,
         save_strategy="no",
+        ddp_find_unused_parameters=False,
+        accelerator_config={"even_batches": False},  # the schedule gives every process as many batches
         **tracked,
         disable_tqdm=True,
         seed=settings.seed,

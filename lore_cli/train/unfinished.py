@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lore_cli.errors import UsageError
-from lore_cli.files import read_json, write_json_atomic
+from lore_cli.files import is_first_process, read_json, write_json_atomic
 from lore_cli.ledger import finished_identity, refuse_difference
 
 _IDENTITY = "identity.json"
@@ -28,9 +28,13 @@ def unfinished(output: str, identity: dict[str, Any], *, resume: bool, force: bo
     and when --resume is asked for under another identity, naming the difference.
     """
     folder = folder_of(output)
-    if resume and (folder / _IDENTITY).exists():
+    if not is_first_process():
+        yield folder
+        return
+    begun = latest(folder) is not None
+    if resume and begun:
         refuse_difference(read_json(folder / _IDENTITY, "the identity of unfinished training"), identity, str(folder))
-    elif folder.exists() and not (resume or force):
+    elif begun and not force:
         raise UsageError(f"{folder} holds unfinished work", hint="pass --resume to finish it, or --force to start again")
     else:
         shutil.rmtree(folder, ignore_errors=True)
