@@ -83,7 +83,7 @@ def test_unequal_inclusion_is_undone():
             powered.add_labelled(parse(Pair, row), parse(Verdict, verdict(row, "L4")))
     found = powered.estimates()["relevant"]
     assert found["labels"][0] == pytest.approx(0.5) and found["powered"][0] == pytest.approx(0.5) and found["verdicts"] == 1
-    with pytest.raises(BadInput, match="no probability above 0"):
+    with pytest.raises(BadInput, match="a probability above 0"):
         powered.add_labelled(parse(Pair, pair(1, "L4", inclusion=0)), None)
 
 

@@ -108,6 +108,9 @@ def test_a_sample_of_a_sample_has_the_probability_of_both_draws(pool, tmp_path):
     assert lore("lore-rair", "sample", pool[0], "--size", "50", "-o", first).code == 0
     assert lore("lore-rair", "sample", first, "--size", "10", "-o", second).code == 0
     assert {row["inclusion"] for row in rows_of(first)} == {0.5} and {row["inclusion"] for row in rows_of(second)} == {0.5 * 0.2}
+    broken = written(tmp_path / "broken.jsonl", [pair(0, None, inclusion="often")])
+    done = lore("lore-rair", "sample", broken, "--size", "1", "-o", tmp_path / "third.jsonl")
+    assert done.code == 3 and "row 'p0': inclusion: found 'often'" in done.err and not (tmp_path / "third.jsonl").exists()
 
 
 def test_a_pilot_says_where_the_judge_errs(pool, tmp_path):

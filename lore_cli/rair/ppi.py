@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lore_cli.errors import BadInput
 from lore_cli.rair.intervals import LEVEL
 from lore_cli.rair.metrics import ratio
-from lore_cli.records import GRADES, RELEVANT, Pair, Verdict, row_of
+from lore_cli.rair.sampling import inclusion_of
+from lore_cli.records import GRADES, RELEVANT, Pair, Verdict
 from lore_cli.values import fold
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ class Powered:
 
     def add_labelled(self, pair: Pair, verdict: Verdict | None) -> None:
         """A graded pair with its verdict. Raises `BadInput` for an `inclusion` that is no probability."""
-        inclusion = row_of(pair).get("inclusion", 1.0)
-        if isinstance(inclusion, bool) or not isinstance(inclusion, int | float) or not 0 < inclusion <= 1:
-            raise BadInput(f"pair '{pair.id}' has inclusion {inclusion!r}, which is no probability above 0", where="--gold", field="inclusion")
+        inclusion = inclusion_of(pair)
         values = [1.0, *rates({pair.grade: 1.0}), *_judged(verdict)]  # type: ignore[dict-item]
         _add(self.labelled, pair.query, [value / inclusion for value in values])
 

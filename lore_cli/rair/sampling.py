@@ -41,6 +41,14 @@ def read_given(paths: Sequence[str]) -> dict[str, Given]:
     return given
 
 
+def inclusion_of(pair: Pair) -> float:
+    """The probability with which a row was drawn: its field `inclusion`, 1 without one. Raises `BadInput` for what is no probability above 0."""
+    inclusion = row_of(pair).get("inclusion", 1.0)
+    if isinstance(inclusion, bool) or not isinstance(inclusion, int | float) or not 0 < inclusion <= 1:
+        raise BadInput(f"found {inclusion!r} (a probability above 0 is needed)", where=f"row '{pair.id}'", field="inclusion")
+    return inclusion
+
+
 @dataclass
 class Stratum:
     """Rows alike in the fields of the strata. errors: expected errors of its rows by a pilot or a judge, `known` how many rows tell one."""

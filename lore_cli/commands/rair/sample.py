@@ -27,9 +27,9 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
     """Draw the pairs that humans should label: a stratified random sample with optimal (Neyman) allocation.
 
     The more rows a stratum has and the less sure it is whether the judge is right on them, the more labels it gets. With neither --verdicts nor
-    --pilot every stratum gets its share of the rows. Each row drawn carries `stratum` and `inclusion`, its probability to be drawn: means over the sample,
-    weighted by 1 / inclusion, estimate those over all rows. A sample of a sample has the product. The manifest has a table of the strata. Order is kept, and the same rows are drawn from any
-    order. Memory: about 100 bytes a row, 200 more with --verdicts; rows wait in a temporary file.
+    --pilot every stratum gets its share of the rows. Each row drawn carries `stratum` and `inclusion`, its probability to be drawn (in a sample of a sample, by
+    both draws): means over the sample, weighted by 1 / inclusion, estimate those over all rows. The manifest has a table of the strata. Order is kept, and the
+    same rows are drawn from any order. Memory: about 100 bytes a row, 200 more with --verdicts; rows wait in a temporary file.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
     """
     from lore_cli.rair.bench import Aside
     from lore_cli.rair.join import graded
-    from lore_cli.rair.sampling import Frame, read_given
+    from lore_cli.rair.sampling import Frame, inclusion_of, read_given
 
     stream.refuse_existing(output.path, output.replaces)
     if pilot and not verdicts:
@@ -57,7 +57,7 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
         for number, pair in enumerate(aside.pairs()):
             if number in chosen:
                 name, row = frame.stratum_of(pair), moved.row(row_of(pair))
-                writer.write(row | {"stratum": name, "inclusion": frame.strata[name].inclusion * row.get("inclusion", 1.0)})
+                writer.write(row | {"stratum": name, "inclusion": frame.strata[name].inclusion * inclusion_of(pair)})
     counts = {"written": writer.count, "bad_rows": inputs.rejects.count, "strata": {name: stratum.document() for name, stratum in sorted(frame.strata.items())}}
     write_manifest(output.path, command=run.name, inputs=[s for s in (*inputs.sources, *verdicts, *pilot) if s != "-"], settings=run.settings, counts=counts)
     for name, stratum in sorted(frame.strata.items()):
