@@ -3,7 +3,7 @@
     python benchmarks/rl_study.py RUN OUT            RUN: a folder of `make lifecycle`; OUT: where models and verdicts go
     python benchmarks/rl_study.py RUN OUT --write    and put the table in docs/results.md
 
-Every variant is trained from RUN's cot-sft on its rl-pairs with the settings of the profile, once for each seed, and judges RUN's benchmark as the lifecycle does. What is
+Every variant is trained from RUN's cot-sft on its rl-pairs (one on all traces) with the settings of the profile, once for each seed, and judges RUN's benchmark as the lifecycle does. What is
 finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, all seeds together, clustered by query.
 Gap closed: (pass@1 − SFT's pass@1) / (SFT's pass@8 − SFT's pass@1).
 """
@@ -26,6 +26,7 @@ from lore_cli.errors import EXIT_PARTIAL
 from lore_cli.stream import encode
 from lore_cli.train.rewards import WEIGHTS
 
+UNSELECTED = "unselected pool"
 METRICS = {"pass_at_1": "pass@1", "pass_at_k": "pass@8", "macro_f1": "greedy Macro-F1", "adherence": "adherence"}
 GOAL = 0.5  # of the gap
 
@@ -33,7 +34,8 @@ GOAL = 0.5  # of the gap
 def variants() -> dict[str, list[str]]:
     """Options beside the profile's, by the variant's name. A reward part of no weight need not be left out."""
     parts = [name for name, weight in WEIGHTS.items() if weight]
-    return {"all": [], "no refills": ["--max-refills", "0"], "no SFT loss": ["--sft-weight", "0"]} | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
+    whole = {"all": [], UNSELECTED: []}
+    return whole | {"no refills": ["--max-refills", "0"], "no SFT loss": ["--sft-weight", "0"]} | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
 
 
 def profile(name: str, variable: str) -> list[str]:
@@ -58,9 +60,8 @@ def judged(run: Path, model: Path, verdicts: Path, samples: Sequence[str], seed:
     lore("lore-rair", "run", run / "bench/all.jsonl", "--judge", f"hf:{model}", *samples, "--seed", seed, "-o", verdicts, "--resume")
 
 
-def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], name: str) -> None:
+def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], settings: Sequence[str], samples: Sequence[str]) -> None:
     """Train and judge what is not in `out` yet."""
-    settings, samples = profile(name, "RL"), profile(name, "SAMPLES")
     for seed in seeds:
         (out / f"sft-{seed}").mkdir(parents=True, exist_ok=True)
         judged(run, run / "cot-sft", out / f"sft-{seed}/verdicts.jsonl", samples, seed)
@@ -69,7 +70,8 @@ def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], nam
             folder = place(out, variant, seed)
             folder.mkdir(parents=True, exist_ok=True)
             options = [*settings, *variants()[variant], "--traces", run / "traces.jsonl", "--seed", seed]
-            lore("lore-rl", "train", run / "rl-pairs.jsonl", "--model", run / "cot-sft", *options, "-o", folder / "rl", "--resume")
+            pool = "traces.jsonl" if variant == UNSELECTED else "rl-pairs.jsonl"
+            lore("lore-rl", "train", run / pool, "--model", run / "cot-sft", *options, "-o", folder / "rl", "--resume")
             judged(run, folder / "rl", folder / "verdicts.jsonl", samples, seed)
             print(f"{variant}, seed {seed}: done", file=sys.stderr)
 
@@ -123,13 +125,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
     parser.add_argument("--variants", nargs="+", choices=list(variants()), default=list(variants()), metavar="NAME", help=f"of: {', '.join(variants())} (default: all of them)")
     parser.add_argument("--profile", default="default", help="profile whose settings are used (default: default)")
+    parser.add_argument("--options", default="", help="options of lore-rl train beside the profile's, in one word: '--rate 3e-4 --max-steps 30'")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     given = parser.parse_args()
     where = sections.machine()
-    study(given.run, given.out, given.seeds, given.variants, given.profile)
+    settings = [*profile(given.profile, "RL"), *shlex.split(given.options)]
+    study(given.run, given.out, given.seeds, given.variants, settings, profile(given.profile, "SAMPLES"))
     found = compared(given.run, given.out, given.seeds, given.variants)
     about = (
-        f"Simulated market. {len(given.seeds)} seeds ({', '.join(map(str, given.seeds))}), `{given.profile}` profile. In brackets the difference from cot-sft with its interval over"
+        f"Simulated market. {len(given.seeds)} seeds ({', '.join(map(str, given.seeds))}), settings `{shlex.join(settings)}`. In brackets the difference from cot-sft with its interval over"
         f" queries, seeds together. Goal: {GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval, adherence ≥ 99 %, answers not longer."
     )
     sections.publish("rl-study", "What reinforcement learning adds", sections.command(), f"{table(given.out, given.seeds, found)}\n\n{about}", where, given.write)

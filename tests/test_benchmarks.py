@@ -88,7 +88,7 @@ def test_the_rl_study_leaves_out_each_part_of_weight_and_takes_the_profiles_sett
     from lore_cli.train.rewards import WEIGHTS
 
     names = set(benchmark.variants())
-    assert {f"no {part} reward" for part, weight in WEIGHTS.items() if weight} == names - {"all", "no refills", "no SFT loss"}
+    assert {f"no {part} reward" for part, weight in WEIGHTS.items() if weight} == names - {"all", benchmark.UNSELECTED, "no refills", "no SFT loss"}
     assert "--max-steps" in benchmark.profile("default", "RL") and "--samples" in benchmark.profile("default", "SAMPLES")
     with pytest.raises(SystemExit, match="sets no TASTE"):
         benchmark.profile("default", "TASTE")

@@ -69,6 +69,8 @@ def test_a_full_round_needs_no_refill_and_an_empty_pool_ends():
     assert asked == [4, 4, 4, 4] and len(batch.kept) == 4 and batch.measures["useful_share"] == 0 and batch.measures["zero_spread_share"] == 1
     draw, asked = drawing(0.0)
     assert len(fill(draw, teaches, 4, 0).drawn) == 4 and asked == [4]
+    draw, asked = drawing(1.0)
+    assert fill(draw, teaches, 4, 1, least=lambda number: number // 2).rounds == 2 and asked == [4, 4], "a process that is full draws on with one that is not"
 
 
 def test_every_round_has_every_prompt_once():

@@ -133,7 +133,8 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
     # ---------------------------------------------------------------- checkpoints
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        write_json_atomic(Path(output_dir) / _CURSOR, {"place": self._cursor.place})
+        if self.args.should_save:  # every process stands at the same place
+            write_json_atomic(Path(output_dir) / _CURSOR, {"place": self._cursor.place})
         if self._step % self.num_iterations:  # an older policy drew this batch, which is not learnt out: it cannot be drawn again
             save_file({name: values.contiguous() for name, values in self._buffered_inputs[0].items()}, self._buffer(output_dir))
 
