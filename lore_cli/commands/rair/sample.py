@@ -58,9 +58,11 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
             if number in chosen:
                 name, row = frame.stratum_of(pair), moved.row(row_of(pair))
                 writer.write(row | {"stratum": name, "inclusion": frame.strata[name].inclusion * inclusion_of(pair)})
-    counts = {"written": writer.count, "bad_rows": inputs.rejects.count, "strata": {name: stratum.document() for name, stratum in sorted(frame.strata.items())}}
+    counts = {"written": writer.count, "failed": 0, "bad_rows": inputs.rejects.count, "strata": {name: stratum.document() for name, stratum in sorted(frame.strata.items())}}
     write_manifest(output.path, command=run.name, inputs=[s for s in (*inputs.sources, *verdicts, *pilot) if s != "-"], settings=run.settings, counts=counts)
     for name, stratum in sorted(frame.strata.items()):
         run.log.say(f"{name}: {stratum.drawn} of {stratum.rows} pairs")
-    run.log.say(f"{writer.count} of {aside.count} pairs to label")
+    run.log.say(f"{writer.count} of {aside.count} pairs to label", written=writer.count)
+    if inputs.rejects.count:
+        run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
     return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
