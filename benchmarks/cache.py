@@ -43,7 +43,14 @@ SCORES = {"L1": 0.01, "L2": 0.04, "L3": 0.15, "L4": 0.8}
 
 def pair(number: int, changed: bool = False) -> Pair:
     """A made-up candidate: item `number` of all, `ITEMS` to a query."""
-    item = Item(f"i{number:08d}", f"sleeper sofa number {number}, three seats{', new' * changed}", "sofa bed", "a made-up brand", {"color": "navy", "material": "linen"}, price=250.0 + number % 500)
+    item = Item(
+        f"i{number:08d}",
+        f"sleeper sofa number {number}, three seats{', new' * changed}",
+        "sofa bed",
+        "a made-up brand",
+        {"color": "navy", "material": "linen"},
+        price=250.0 + number % 500,
+    )
     return Pair(f"p{number:08d}", f"navy sofa bed {number // ITEMS}", item)
 
 
@@ -146,7 +153,9 @@ def lookups(folder: Path, entries: int, rounds: int) -> list[list[str]]:
     try:
         began = time.perf_counter()
         publishing.publish_remote(folder, url, 1)
-        table.append(["loopback Redis, by key", f"{time.perf_counter() - began:.1f}", *measured(RemoteStore(Remote(url), 1).get, keys[: len(keys) // 10], rounds)])
+        table.append(
+            ["loopback Redis, by key", f"{time.perf_counter() - began:.1f}", *measured(RemoteStore(Remote(url), 1).get, keys[: len(keys) // 10], rounds)]
+        )
     finally:
         process.kill()
         process.wait()
@@ -157,7 +166,12 @@ def planned(folder: Path, entries: int) -> tuple[str, Plan]:
     """A plan whose head is every query."""
     path = str(folder / "plan.json")
     rows = (LogRow(f"navy sofa bed {number}", 10) for number in range(-(-entries // ITEMS)))
-    planning.write_plan(path, count_queries(rows), {"head_traffic": 1.0, "tail_traffic": 0.0, "min_count": 1.0}, planning.Deployment(str(folder / "cache"), None, None, 0.5, 1e6, 2e6))
+    planning.write_plan(
+        path,
+        count_queries(rows),
+        {"head_traffic": 1.0, "tail_traffic": 0.0, "min_count": 1.0},
+        planning.Deployment(str(folder / "cache"), None, None, 0.5, 1e6, 2e6),
+    )
     return path, load_plan(path)
 
 
@@ -168,7 +182,9 @@ def refreshed(folder: Path, entries: int) -> list[list[str]]:
     for name, step in (("first", 0), ("1 % of the items changed", 100), ("nothing changed", 100)):
         judge = Steady()
         began = time.perf_counter()
-        refresh(folder / "cache", Wanted(path, made, judge, RULEBOOK), (pair(number, bool(step) and number % step == 0) for number in range(entries)), Policy(1e6))
+        refresh(
+            folder / "cache", Wanted(path, made, judge, RULEBOOK), (pair(number, bool(step) and number % step == 0) for number in range(entries)), Policy(1e6)
+        )
         table.append([name, f"{time.perf_counter() - began:.1f}", f"{judge.asked:,}", f"{judge.asked / entries:.2%}"])
     return table
 

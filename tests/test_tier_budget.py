@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lore_cli.judges import JudgeSettings, cached, open_judge
+from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.records import GRADES, change_item
 from lore_cli.rulebook import DEFAULT, load_rulebook
 from lore_cli.tier import cache
@@ -63,7 +63,11 @@ def edited(folder, rule, old, new):
 
 def test_an_edited_rule_names_exactly_the_entries_that_rest_on_it(tmp_path):
     log = write_rows(tmp_path / "log.jsonl", [{"query": query, "count": 5} for query in ("navy sofa", "red lamp")])
-    rows = [{"id": f"{query}/{n}", "query": query, "item": {"id": f"i{n}", "title": title}} for query in ("navy sofa", "red lamp") for n, title in enumerate(("navy sofa", "red lamp", "red sofa", "table lamp"))]
+    rows = [
+        {"id": f"{query}/{n}", "query": query, "item": {"id": f"i{n}", "title": title}}
+        for query in ("navy sofa", "red lamp")
+        for n, title in enumerate(("navy sofa", "red lamp", "red sofa", "table lamp"))
+    ]
     pairs = write_rows(tmp_path / "pairs.jsonl", rows)
     plan, store = tmp_path / "plan.json", tmp_path / "cache"
     assert run("plan", log, "--head-traffic", "1", "--tail-traffic", "0", "--tail", "rulebook:", "-o", plan).returncode == 0

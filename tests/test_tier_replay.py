@@ -11,7 +11,6 @@ from lore_cli.errors import BadInput
 from lore_cli.judges import plan as plans
 from lore_cli.records import Verdict, parse
 from lore_cli.tier import cost, log, replay_table
-from lore_cli.tier import plan as planning
 from lore_cli.tier import replay as replaying
 from tier_shop import make_plan, pair, run, write_rows
 

@@ -39,13 +39,36 @@ def test_files_in_blocks_and_row_by_row_come_to_the_same(tmp_path_factory, typed
     assert log.count_files([str(file)] * 2, form).traffic == 2 * slow.traffic
 
 
-@pytest.mark.parametrize("line", ['{"query":"a"}', '{"query":"a","count":0}', '{"query":"a","count":"1"}', '{"query":1,"count":1}', '{"query":"\\u200b","count":1}', '{"query":"a","count":1,"item":{}}', '[]', "{", '{"query":null,"count":1}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"query":"a"}',
+        '{"query":"a","count":0}',
+        '{"query":"a","count":"1"}',
+        '{"query":1,"count":1}',
+        '{"query":"\\u200b","count":1}',
+        '{"query":"a","count":1,"item":{}}',
+        "[]",
+        "{",
+        '{"query":null,"count":1}',
+    ],
+)
 def test_a_log_with_one_odd_row_is_read_row_by_row(tmp_path, line):
     (tmp_path / "log.jsonl").write_text('{"query":"b","count":1}\n' * 3 + line + "\n")
     assert log.count_files([str(tmp_path / "log.jsonl")]) is None
 
 
-@pytest.mark.parametrize("frame", [{"query": ["a", None], "count": [1, 1]}, {"query": ["a"], "count": [0]}, {"query": ["a"], "count": [None]}, {"query": ["a"], "count": [1.5]}, {"query": [3], "count": [1]}, {"query": ["a"]}])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"query": ["a", None], "count": [1, 1]},
+        {"query": ["a"], "count": [0]},
+        {"query": ["a"], "count": [None]},
+        {"query": ["a"], "count": [1.5]},
+        {"query": [3], "count": [1]},
+        {"query": ["a"]},
+    ],
+)
 def test_a_parquet_log_with_one_odd_row_too(tmp_path, frame):
     polars.DataFrame(frame).write_parquet(tmp_path / "log.parquet")
     assert log.count_files([str(tmp_path / "log.parquet")]) is None
@@ -72,7 +95,21 @@ def test_events_and_ubi_from_the_command_line(tmp_path):
 def test_personal_queries_are_named_nowhere(tmp_path):
     private = ["ann.smith@example.org", "order 4111 1111 1111 1111", "call +44 20 7946 0958"]
     file = write_rows(tmp_path / "log.jsonl", [{"query": query, "count": 50} for query in (*private, "navy sofa", "4006381333931")])
-    done = lore("lore-tier", "plan", file, "--head-traffic", "1", "--tail-traffic", "0", "-o", tmp_path / "plan.json", "--report", tmp_path / "r.json", "--html", tmp_path / "r.html")
+    done = lore(
+        "lore-tier",
+        "plan",
+        file,
+        "--head-traffic",
+        "1",
+        "--tail-traffic",
+        "0",
+        "-o",
+        tmp_path / "plan.json",
+        "--report",
+        tmp_path / "r.json",
+        "--html",
+        tmp_path / "r.html",
+    )
     assert done.code == 0 and "1 e-mail, 1 phone, 1 card" in done.err
     listed = [json.loads(line)["query"] for line in (tmp_path / "plan.head.jsonl").read_text().splitlines()]
     assert listed == ["4006381333931", "navy sofa"]
@@ -80,7 +117,20 @@ def test_personal_queries_are_named_nowhere(tmp_path):
     assert not any(query in written for query in private)
 
 
-@pytest.mark.parametrize("query", ["iphone 12 pro max 256gb", "screw 3.5x40 200 pcs", "lego 75192", "9780306406157", "036000291452", "wd-40 400ml", "rtx 4090 24gb 4111", "size 42-44-46", "1920 1080 144hz 27"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "iphone 12 pro max 256gb",
+        "screw 3.5x40 200 pcs",
+        "lego 75192",
+        "9780306406157",
+        "036000291452",
+        "wd-40 400ml",
+        "rtx 4090 24gb 4111",
+        "size 42-44-46",
+        "1920 1080 144hz 27",
+    ],
+)
 def test_products_are_not_taken_for_people(query):
     assert personal(query) is None
 
@@ -155,10 +205,18 @@ def test_the_command_with_budget_churn_and_page(tmp_path):
     done = lore("lore-tier", "plan", today, "-o", tmp_path / "2.json", *options)
     assert done.code == 0, done.err
     document, plan = (json.loads((tmp_path / name).read_text()) for name in ("r.json", "2.json"))
-    assert plan["tiers"]["head"]["queries"] == 2 and document["churn"] == {"entered": 1, "left": 1, "stayed": 1, "kept_traffic": 0.625, "new_traffic": pytest.approx(0.35)}
+    assert plan["tiers"]["head"]["queries"] == 2 and document["churn"] == {
+        "entered": 1,
+        "left": 1,
+        "stayed": 1,
+        "kept_traffic": 0.625,
+        "new_traffic": pytest.approx(0.35),
+    }
     page = (tmp_path / "r.html").read_text()
     assert "<svg" in page and "NaN" not in page and page.count("<pre>") == 3
     assert lore("lore-tier", "plan", today, "-o", tmp_path / "3.json", "--budget-pairs", "85", "--target-ms", "3").code == 2
     assert lore("lore-tier", "plan", today, "-o", tmp_path / "3.json", "--measured", tmp_path / "2.json").code == 3
     one = write_rows(tmp_path / "one.jsonl", [{"query": "only", "count": 1}])
-    assert lore("lore-tier", "plan", one, "-o", tmp_path / "4.json", "--html", tmp_path / "one.html").code == 0 and "<svg" in (tmp_path / "one.html").read_text()
+    assert (
+        lore("lore-tier", "plan", one, "-o", tmp_path / "4.json", "--html", tmp_path / "one.html").code == 0 and "<svg" in (tmp_path / "one.html").read_text()
+    )

@@ -38,7 +38,9 @@ class Remote:
             raise UsageError("the URL of the Redis holds a user or password", hint="give the password by LORE_REDIS_PASSWORD")
         self.prefix, self.failures = f"lore:{name or 'cache'}", (redis.RedisError, OSError)
         try:
-            self.client: Any = redis.Redis.from_url(self.url, password=os.environ.get("LORE_REDIS_PASSWORD"), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+            self.client: Any = redis.Redis.from_url(
+                self.url, password=os.environ.get("LORE_REDIS_PASSWORD"), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+            )
         except ValueError as error:
             raise UsageError(f"{self.url}: {error}", hint="write redis://HOST:PORT/DB#NAME") from error
 

@@ -1,6 +1,7 @@
 """Where to cut: what each size of the head costs to keep fresh, how fast requests are then answered, and how well.
 
-One refresh judges every pair of the head once per time to live; the tail is judged as it comes. Speed and quality of the tiers are those that a replay measured.
+One refresh judges every pair of the head once per time to live; the tail is judged as it comes. Speed and quality of the tiers are those that a
+replay measured.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def measured(document: Any, pairs_per_query: int, seconds: float | None, price: 
 
 
 def head_for_budget(counted: Counted, budget: Budget, economy: Economy, min_count: int) -> float:
-    """The share of traffic of the largest head that the budget keeps fresh. Raises `UsageError` when the budget needs a rate that is not told, or is too small for one query."""
+    """The share of traffic of the largest head that the budget keeps fresh.
+
+    Raises `UsageError` when the budget needs a rate that is not told, or is too small for one query.
+    """
     limits = [] if budget.pairs is None else [float(budget.pairs)]
     for limit, rate, name, option in (
         (None if budget.hours is None else budget.hours * 3600, economy.seconds, "--budget-hours", "--seconds or --measured"),
@@ -64,7 +68,9 @@ def head_for_budget(counted: Counted, budget: Budget, economy: Economy, min_coun
             limits.append(1000 * limit / rate)
     queries = int(min(limits) / economy.pairs_per_query + 1e-9)
     if not queries:
-        raise UsageError(f"the budget is {min(limits):.0f} pairs, one query has {economy.pairs_per_query}", hint="give more, or pass a smaller --pairs-per-query")
+        raise UsageError(
+            f"the budget is {min(limits):.0f} pairs, one query has {economy.pairs_per_query}", hint="give more, or pass a smaller --pairs-per-query"
+        )
     counts = counted.frame["count"]
     queries = min(queries, int((counts >= min_count).sum()))
     return int(counts.head(queries).sum()) / counted.traffic
@@ -77,13 +83,19 @@ def head_for_latency(target_ms: float, economy: Economy, tail_traffic: float) ->
     head, middle, tail = (economy.ms[name] for name in ("head", "middle", "tail"))
     least = tail_traffic * tail + (1 - tail_traffic) * min(head, middle)
     if target_ms < least:
-        raise UsageError(f"--target-ms {target_ms:g}: no cut is faster than {least:.3f} ms with --tail-traffic {tail_traffic:g}", hint="lower --tail-traffic, or measure a faster student")
+        raise UsageError(
+            f"--target-ms {target_ms:g}: no cut is faster than {least:.3f} ms with --tail-traffic {tail_traffic:g}",
+            hint="lower --tail-traffic, or measure a faster student",
+        )
     slow = tail_traffic * tail + (1 - tail_traffic) * middle
     return 0.0 if slow <= target_ms or middle <= head else (slow - target_ms) / (middle - head)
 
 
 def cuts(counted: Counted, chosen: float, tail_traffic: float, economy: Economy) -> list[dict[str, Any]]:
-    """A row for each head share worth seeing, the chosen one among them: queries, pairs of a refresh, its hours and money, ms and quality of the mean pair (None: not known)."""
+    """A row for each head share worth seeing, the chosen one among them.
+
+    queries; pairs, hours and money of a refresh; ms and quality of the mean pair. None: not known.
+    """
     return [_row(counted, share, min(tail_traffic, 1 - share), economy) | {"chosen": share == chosen} for share in sorted({*SHARES, chosen})]
 
 
@@ -113,6 +125,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The cuts as text."""
     lines = [f"{'':2}{'head traffic':>12}{'queries':>10}{'pairs':>12}{'hours':>9}{'money':>9}{'ms/pair':>9}{'acc2':>8}"]
     for row in rows:
-        cells = "".join(f"{'-' if row[name] is None else format(row[name], form):>{width}}" for name, form, width in (("hours", ".2f", 9), ("money", ".2f", 9), ("ms", ".2f", 9), ("quality", ".3f", 8)))
+        cells = "".join(
+            f"{'-' if row[name] is None else format(row[name], form):>{width}}"
+            for name, form, width in (("hours", ".2f", 9), ("money", ".2f", 9), ("ms", ".2f", 9), ("quality", ".3f", 8))
+        )
         lines.append(f"{'> ' if row['chosen'] else '  '}{row['head_traffic']:>12.1%}{row['queries']:>10}{row['pairs']:>12}{cells}")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ RULEBOOK_COPY = "rulebook.toml"  # beside a generation: what its verdicts were g
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the candidates. reasons: why pairs must be judged. confirmed: kept although the rulebook was edited, since the edit does not touch them."""
+    """What became of the candidates. reasons: why pairs must be judged. confirmed: kept, since the edit of the rulebook does not touch them."""
 
     kept: int = 0
     confirmed: int = 0
@@ -36,10 +36,10 @@ class Counts:
 
 
 class Waiting:
-    """Pairs that must be judged, on disk; they come back most traffic first. Memory: 16 bytes a pair. `list`: called with a row for each."""
+    """Pairs that must be judged, on disk; they come back most traffic first. Memory: 16 bytes a pair. `tell`: called with a row for each."""
 
-    def __init__(self, file: Path, list: Callable[[dict[str, Any]], object] | None = None) -> None:
-        self.path, self._file, self._list = file, open(file, "w+b"), list
+    def __init__(self, file: Path, tell: Callable[[dict[str, Any]], object] | None = None) -> None:
+        self.path, self._file, self._tell = file, open(file, "w+b"), tell
         self._places, self._traffic = array("q"), array("q")
 
     def __len__(self) -> int:
@@ -49,8 +49,8 @@ class Waiting:
         self._places.append(self._file.tell())
         self._traffic.append(traffic)
         self._file.write(orjson.dumps(row_of(pair), option=orjson.OPT_APPEND_NEWLINE))
-        if self._list is not None:
-            self._list({"id": pair.id, "query": pair.query, "item_id": pair.item.id, "count": traffic, "reason": reason})
+        if self._tell is not None:
+            self._tell({"id": pair.id, "query": pair.query, "item_id": pair.item.id, "count": traffic, "reason": reason})
 
     def __iter__(self) -> Iterator[Pair]:
         self._file.flush()
@@ -67,7 +67,9 @@ class Waiting:
 class Census:
     """Sorts candidates one by one into those whose entry holds and those that wait for the judge."""
 
-    def __init__(self, head: Mapping[str, int], served: Store | None, left: Collection[Store], judge: Mapping[str, Any], rulebook: str, ttl_s: float, now: float) -> None:
+    def __init__(
+        self, head: Mapping[str, int], served: Store | None, left: Collection[Store], judge: Mapping[str, Any], rulebook: str, ttl_s: float, now: float
+    ) -> None:
         """head: query → traffic. left: what killed refreshes judged. judge: its identity. rulebook: its hash."""
         self.head, self.served, self.left = head, served, left
         self.identity, self.judge, self.rulebook, self.ttl_s, self.now = judge, judge_hash(judge), rulebook, ttl_s, now

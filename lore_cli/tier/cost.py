@@ -32,7 +32,12 @@ def quantiles(values: Sequence[float], weights: Sequence[float] | None = None) -
     found = numpy.asarray(values)[(order := numpy.argsort(values))]
     at = numpy.searchsorted(numpy.cumsum(shares[order]) / shares.sum(), [0.5, 0.95, 0.99], side="left")
     p50, p95, p99 = found[numpy.minimum(at, len(found) - 1)]
-    return {"mean": round(float(numpy.average(values, weights=shares)), 4), "p50": round(float(p50), 4), "p95": round(float(p95), 4), "p99": round(float(p99), 4)}
+    return {
+        "mean": round(float(numpy.average(values, weights=shares)), 4),
+        "p50": round(float(p50), 4),
+        "p95": round(float(p95), 4),
+        "p99": round(float(p99), 4),
+    }
 
 
 def latency(requests: Sequence[Request], verdicts: dict[str, Verdict]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def count_files(files: Sequence[str], form: Form = "auto") -> Counted | None:
 
 
 class _Sums:
-    """Counts by query. What is new waits until it is as much as what is there, so that adding n rows costs n log n. largest: the greatest count, not the sum."""
+    """Counts by query. What is new waits until it is as much as what is there: adding n rows costs n log n. largest: the greatest count, not the sum."""
 
     def __init__(self) -> None:
         self._parts: list[Any] = []
@@ -143,7 +143,13 @@ def _checked(rows: Iterable[Any], form: Form) -> Iterator[tuple[str, int, str]]:
             continue
         pair = "item" in row_of(row)
         if row.count is None and not pair:
-            raise BadInput("required field is missing", where="log row", line=number, field="count", hint="a log has rows of query and count; of one row a request with --log events")
+            raise BadInput(
+                "required field is missing",
+                where="log row",
+                line=number,
+                field="count",
+                hint="a log has rows of query and count; of one row a request with --log events",
+            )
         if row.count is not None and not 1 <= row.count <= _MOST:
             raise BadInput(f"{row.count} for query '{text}'; 1 to {_MOST} is allowed", where="log row", line=number, field="count")
         yield query, row.count or 1, (_PAIR if row.count is None else _COUNTED_PAIR) if pair else _QUERY_COUNT
@@ -194,7 +200,13 @@ def _parquet(file: str, form: Form) -> Iterator[tuple[Any, int]]:
             return
         count = polars.col("count").cast(polars.Int64) if form == "auto" else polars.lit(1, polars.Int64)
         grouped = scan.select(query=polars.col(name), count=count).group_by("query")
-        sums = grouped.agg(rows=polars.len(), least=polars.col("count").min(), most=polars.col("count").max(), none=polars.col("count").null_count(), count=polars.col("count").sum())
+        sums = grouped.agg(
+            rows=polars.len(),
+            least=polars.col("count").min(),
+            most=polars.col("count").max(),
+            none=polars.col("count").null_count(),
+            count=polars.col("count").sum(),
+        )
         frame = sums.collect(engine="streaming")
     except polars.exceptions.PolarsError:
         yield None, 0

@@ -26,7 +26,9 @@ def chart(curve: Sequence[Mapping[str, float]], head_queries: int) -> str:
     parts = [f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT + 8:g}" role="img" aria-label="Share of traffic held by the most frequent queries">']
     for share in (0, 0.25, 0.5, 0.75, 1):
         (x, y), (end, _) = at(1, share).split(","), at(curve[-1]["queries"], share).split(",")
-        parts.append(f'<line class="axis" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/><text x="{_LEFT - 6:g}" y="{y}" text-anchor="end" dominant-baseline="middle">{share:.0%}</text>')
+        parts.append(
+            f'<line class="axis" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/><text x="{_LEFT - 6:g}" y="{y}" text-anchor="end" dominant-baseline="middle">{share:.0%}</text>'
+        )
     for power in range(math.floor(widest) + 1):
         x, y = at(10**power, 0).split(",")
         parts.append(f'<text x="{x}" y="{float(y) + 18:g}" text-anchor="middle">{10**power:,}</text>')

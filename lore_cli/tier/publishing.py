@@ -43,7 +43,10 @@ def publish_remote(folder: Path, url: str, keep: int) -> int | None:
         redis.set(remote.key("current"), number)
         _prune(remote, number, keep)
     except remote.failures as error:
-        raise Missing(f"{remote.url}: {error}; {folder} serves generation {number}, Redis what it served before", hint="run the refresh again: it publishes what Redis lacks") from error
+        raise Missing(
+            f"{remote.url}: {error}; {folder} serves generation {number}, Redis what it served before",
+            hint="run the refresh again: it publishes what Redis lacks",
+        ) from error
     return number
 
 

@@ -131,11 +131,13 @@ def refresh(
         return summary
 
 
-def due(folder: Path, wanted: Wanted, pairs: Iterable[Pair], ttl_s: float, list: Callable[[dict[str, Any]], object], clock: Callable[[], float] = time.time) -> Summary:
-    """What a refresh would judge, and why; nothing is judged or changed. `list` gets a row for each such pair."""
+def due(
+    folder: Path, wanted: Wanted, pairs: Iterable[Pair], ttl_s: float, tell: Callable[[dict[str, Any]], object], clock: Callable[[], float] = time.time
+) -> Summary:
+    """What a refresh would judge, and why; nothing is judged or changed. `tell` gets a row for each such pair."""
     served, left, problem = cache.sources(folder)
     with tempfile.TemporaryDirectory(prefix=".lore-") as temporary:
-        waiting = Waiting(Path(temporary, "waiting.jsonl"), list)
+        waiting = Waiting(Path(temporary, "waiting.jsonl"), tell)
         try:
             census = _census(folder, wanted, pairs, ttl_s, served, left, clock(), lambda key, entry: None, waiting)
         finally:
@@ -144,7 +146,15 @@ def due(folder: Path, wanted: Wanted, pairs: Iterable[Pair], ttl_s: float, list:
 
 
 def _census(
-    folder: Path, wanted: Wanted, pairs: Iterable[Pair], ttl_s: float, served: Store | None, left: list[Store], now: float, keep: Callable[[bytes, Entry], object], waiting: Waiting
+    folder: Path,
+    wanted: Wanted,
+    pairs: Iterable[Pair],
+    ttl_s: float,
+    served: Store | None,
+    left: list[Store],
+    now: float,
+    keep: Callable[[bytes, Entry], object],
+    waiting: Waiting,
 ) -> Census:
     """Every candidate counted. Raises `BadInput` when none has a head query."""
     head = dict(listed_queries(wanted.plan_path, wanted.plan.head))

@@ -12,7 +12,9 @@ def table(document: Mapping[str, Any]) -> str:
     for tier in document["tiers"]:
         latency, gold = tier["latency_ms"], tier["against_gold"]
         who = ", ".join(f"{name} {count}" for name, count in tier["answered_by"].items()) or "-"
-        lines.append(f"{tier['tier']:<8}{tier['traffic_share']:>8.1%} {tier['pairs']:>7}{latency['mean'] if latency else 0:>10.3f}{_number(gold['acc4'])}{_number(gold['acc2'])}  {who}")
+        lines.append(
+            f"{tier['tier']:<8}{tier['traffic_share']:>8.1%} {tier['pairs']:>7}{latency['mean'] if latency else 0:>10.3f}{_number(gold['acc4'])}{_number(gold['acc2'])}  {who}"
+        )
     lines.append(f"{'page':<10}{'Query GoodRate':>26}{'Item GoodRate':>26}")
     for name in ("engine", "reranked", "filtered"):
         cells = document["goodrate"][name]
@@ -21,7 +23,9 @@ def table(document: Mapping[str, Any]) -> str:
     against = f", {cost['share_of_model_alone']:.1%} of the model alone" if cost["share_of_model_alone"] is not None else ""
     lines.append(f"cache hits {'-' if hit is None else f'{hit:.1%}'} of the head's traffic; {cost['tiered']:.3f} s for 1,000 pairs{against}")
     each = cost["per_1000_requests"]
-    lines.append(f"a request takes {whole['p50']:.2f} ms (p95 {whole['p95']:.2f}, p99 {whole['p99']:.2f}); 1,000 take {each['seconds']:.2f} s and {each['model_pairs']:.0f} pairs of the model")
+    lines.append(
+        f"a request takes {whole['p50']:.2f} ms (p95 {whole['p95']:.2f}, p99 {whole['p99']:.2f}); 1,000 take {each['seconds']:.2f} s and {each['model_pairs']:.0f} pairs of the model"
+    )
     return "\n".join(lines)
 
 

@@ -19,7 +19,10 @@ _STARTS = 60  # least counts tried
 
 
 def curve(counted: Counted, seed: int) -> list[dict[str, Any]]:
-    """Share of the traffic that the k most frequent queries hold, for k = 1, 2, 5, 10 …, with 95 % intervals (bootstrap of the requests: multinomial draws, 1,000 of them)."""
+    """Share of the traffic that the k most frequent queries hold, for k = 1, 2, 5, 10 …
+
+    With 95 % intervals: a bootstrap of the requests, 1,000 multinomial draws.
+    """
     numpy = require("numpy", "report")
 
     counts, total = counted.frame["count"].to_numpy(), counted.traffic
@@ -28,7 +31,9 @@ def curve(counted: Counted, seed: int) -> list[dict[str, Any]]:
     between = numpy.diff(summed, prepend=0) / total
     draws = numpy.random.default_rng(seed).multinomial(total, between, size=_DRAWS).cumsum(axis=1) / total
     low, high = numpy.quantile(draws, [0.025, 0.975], axis=0)
-    return [{"queries": size, "share": float(share), "lo": float(lo), "hi": float(hi)} for size, share, lo, hi in zip(sizes, summed / total, low, high, strict=True)]
+    return [
+        {"queries": size, "share": float(share), "lo": float(lo), "hi": float(hi)} for size, share, lo, hi in zip(sizes, summed / total, low, high, strict=True)
+    ]
 
 
 def never_seen(counted: Counted) -> dict[str, Any]:
@@ -44,15 +49,19 @@ def never_seen(counted: Counted) -> dict[str, Any]:
 
 
 def zipf(counted: Counted) -> dict[str, Any] | None:
-    """The power law of the counts, p(x) ~ x^-alpha from some least count on: maximum likelihood, the least count by the smallest Kolmogorov-Smirnov distance
-    (Clauset, Shalizi, Newman, SIAM Review 51(4), 2009). `exponent`: Zipf's, of count against rank, 1 / (alpha - 1). None for fewer than 50 queries or equal counts.
+    """The power law of the counts, p(x) ~ x^-alpha from some least count on; None for fewer than 50 queries or equal counts.
+
+    By maximum likelihood, the least count by the smallest Kolmogorov-Smirnov distance (Clauset, Shalizi, Newman, SIAM Review 51(4), 2009).
+    `exponent`: Zipf's, of count against rank, 1 / (alpha - 1).
     """
     numpy = require("numpy", "report")
 
     values, times = numpy.unique(counted.frame["count"].to_numpy(), return_counts=True)
     above = times[::-1].cumsum()[::-1]
     starts = numpy.flatnonzero((above >= _FEWEST) & (numpy.arange(len(values)) < len(values) - 1))
-    fits = [_fit(values[start:], times[start:]) for start in starts[numpy.unique(numpy.linspace(0, len(starts) - 1, _STARTS).astype(int))]] if len(starts) else []
+    fits = (
+        [_fit(values[start:], times[start:]) for start in starts[numpy.unique(numpy.linspace(0, len(starts) - 1, _STARTS).astype(int))]] if len(starts) else []
+    )
     if not fits:
         return None
     best = min(fits, key=lambda fit: fit["distance"])
@@ -100,7 +109,9 @@ def text(document: Mapping[str, Any]) -> str:
     if law is None:
         lines.append("Zipf's law: too few queries, or counts that are all equal")
     else:
-        lines.append(f"Zipf exponent {law['exponent']:.2f} [{law['lo']:.2f}, {law['hi']:.2f}] for the {law['queries']} queries with a count of {law['least_count']} and more")
+        lines.append(
+            f"Zipf exponent {law['exponent']:.2f} [{law['lo']:.2f}, {law['hi']:.2f}] for the {law['queries']} queries with a count of {law['least_count']} and more"
+        )
     if moved is not None:
         lines.append(
             f"head since the earlier plan: {moved['stayed']} stayed ({moved['kept_traffic']:.1%} of its traffic), {moved['entered']} entered, {moved['left']} left; "

@@ -18,7 +18,7 @@ from lore_cli.tier.refresh import Policy, Summary
 
 
 class Last(msgspec.Struct, frozen=True):
-    """inputs: a hash of everything the refresh was made from. generation: what it left served. due: when the first entry is to be judged again (seconds since 1970)."""
+    """inputs: a hash of everything a refresh was made from. generation: what it left served. due: when the first entry is due (seconds since 1970)."""
 
     inputs: str
     generation: int

@@ -22,7 +22,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Comparison:
-    """A generation beside the one before. rejudged: pairs in both, of unchanged items, whose verdict is another one; same_side, same_grade: how many of them agree."""
+    """A generation beside the one before.
+
+    rejudged: pairs in both, of unchanged items, that were judged again; same_side, same_grade: how many of them agree.
+    """
 
     before: int
     after: int
@@ -40,7 +43,9 @@ class Comparison:
             return f"it holds {self.after} entries, the one served {self.before}: it shrank by more than --max-shrink {limits.max_shrink:g}"
         if self.rejudged >= FEWEST and self.same_side < limits.min_agreement * self.rejudged:
             share = self.same_side / self.rejudged
-            return f"of {self.rejudged} pairs judged again {share:.1%} are on the same side of relevance as before, under --min-agreement {limits.min_agreement:g}"
+            return (
+                f"of {self.rejudged} pairs judged again {share:.1%} are on the same side of relevance as before, under --min-agreement {limits.min_agreement:g}"
+            )
         return ""
 
 

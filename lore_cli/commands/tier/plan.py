@@ -34,7 +34,11 @@ def budget_options(function: Any) -> Any:
         click.option("--price", type=click.FloatRange(0), help="Money that the model takes for 1,000 pairs."),
         click.option("--seconds", type=click.FloatRange(0), help="Seconds that the model takes for 1,000 pairs; as --measured without it."),
         click.option("--pairs-per-query", type=click.IntRange(1), default=40, help="Candidates judged for each head query."),
-        click.option("--target-ms", type=click.FloatRange(0), help="The smallest head with which the mean pair takes so long, in place of --head-traffic; needs --measured."),
+        click.option(
+            "--target-ms",
+            type=click.FloatRange(0),
+            help="The smallest head with which the mean pair takes so long, in place of --head-traffic; needs --measured.",
+        ),
         click.option("--budget-money", type=click.FloatRange(0), help="The same, at a --price."),
         click.option("--budget-hours", type=click.FloatRange(0), help="The same, in hours of the model."),
         click.option("--budget-pairs", type=click.IntRange(1), help="The largest head whose refresh judges so many pairs, in place of --head-traffic."),
@@ -85,7 +89,13 @@ class Bounds:
 @run_options("tier plan")
 @input_options
 @output_options
-@click.option("--log", "form", type=click.Choice(_FORMS), default="auto", help="auto: query counts or pairs; events: one row a request; ubi: OpenSearch's query documents.")
+@click.option(
+    "--log",
+    "form",
+    type=click.Choice(_FORMS),
+    default="auto",
+    help="auto: query counts or pairs; events: one row a request; ubi: OpenSearch's query documents.",
+)
 @budget_options
 @click.option("--head-traffic", type=click.FloatRange(0, 1), default=0.8, help="Share of all requests that the head should hold.")
 @click.option("--tail-traffic", type=click.FloatRange(0, 1), default=0.05, help="Share that the least frequent queries, the tail, hold at most.")
@@ -105,10 +115,10 @@ def cli(
 ) -> int:  # fmt: skip
     """Cut a query log into head, middle and tail.
 
-    Reads rows of query and count, pairs, or one row a request (--log), writes PLAN.json with PLAN.head.jsonl and PLAN.middle.jsonl beside it. The plan carries who
-    answers each tier, so that tier:PLAN.json is the deployed system. Spellings of one query are added up: NFKC, case folded, white space as one
-    space. The head is the smallest set of queries that holds --head-traffic, or what a budget or a target allows. Queries that look
-    personal (e-mail, phone and card numbers) are left out of plan and cache, and counted. Memory: one row per distinct query.
+    Reads rows of query and count, pairs, or one row a request (--log), writes PLAN.json with PLAN.head.jsonl and PLAN.middle.jsonl beside it.
+    The plan carries who answers each tier, so that tier:PLAN.json is the deployed system. Spellings of one query are added up: NFKC, case
+    folded, white space as one space. The head is the smallest set of queries that holds --head-traffic, or what a budget or a target allows.
+    Queries that look personal (e-mail, phone and card numbers) are left out of plan and cache, and counted. Memory: one row per distinct query.
 
     \b
     Example:
@@ -129,10 +139,16 @@ def cli(
     economy, before = bounds.economy(), _lists(previous)
     counted = count_log(inputs, form, run)
     head_traffic = bounds.head_traffic(head_traffic, counted, economy, tail_traffic, min_count)
-    targets = {"head_traffic": head_traffic, "tail_traffic": min(tail_traffic, 1 - head_traffic) if bounds.bound else tail_traffic, "min_count": float(min_count)}
+    targets = {
+        "head_traffic": head_traffic,
+        "tail_traffic": min(tail_traffic, 1 - head_traffic) if bounds.bound else tail_traffic,
+        "min_count": float(min_count),
+    }
     made = planning.write_plan(output.path, counted, targets, planning.Deployment(cache, student, tail, threshold, ttl, expire))
     counts = {"log_rows": counted.rows, "queries": made.queries, "traffic": made.traffic, "bad_rows": inputs.rejects.count}
-    write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity={"plan": made.hash}, counts=counts)
+    write_manifest(
+        output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity={"plan": made.hash}, counts=counts
+    )
     run.log.say("\n" + planning.table(made), **counts)
     if before or report or html or bounds.bound:
         _tell_traffic(run, counted, economy, output.path, before, report, html)
@@ -159,7 +175,13 @@ def _tell_traffic(
 
     made = load_plan(plan_path)
     rows = budget.cuts(counted, made.targets["head_traffic"], made.targets["tail_traffic"], economy)
-    document = {"plan": made.hash, "curve": traffic.curve(counted, run.seed), "zipf": traffic.zipf(counted), "never_seen": traffic.never_seen(counted), "cuts": rows}
+    document = {
+        "plan": made.hash,
+        "curve": traffic.curve(counted, run.seed),
+        "zipf": traffic.zipf(counted),
+        "never_seen": traffic.never_seen(counted),
+        "cuts": rows,
+    }
     if before is not None:
         document["churn"] = traffic.churn(counted, dict(listed_queries(plan_path, made.head)), *before)
     texts = [budget.table(rows), traffic.text(document)]

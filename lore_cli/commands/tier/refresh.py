@@ -34,7 +34,12 @@ _HOW_ASKED = ("language", "prompt", "samples", "temperature", "soft", "max_new_t
 @click.option("--keep", type=click.IntRange(1), default=3, help="Generations kept for rollback.")
 @click.option("--publish", metavar="URL", help="Also serve the generation from a Redis, for many hosts: redis://HOST:PORT/DB#NAME.")
 @click.option("--max-failed", type=click.FloatRange(0, 1), default=0.1, help="Largest share of failed judgements with which a generation is still published.")
-@click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.7, help="Least share of pairs judged again that stay relevant or irrelevant; 0 publishes whatever came.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.7,
+    help="Least share of pairs judged again that stay relevant or irrelevant; 0 publishes whatever came.",
+)
 @click.option("--max-shrink", type=click.FloatRange(0, 1), default=0.5, help="Largest share of entries that may go at once.")
 def cli(
     judging: Judging, run: Run, plan_path: str, pairs: tuple[str, ...], cache: str, ttl: float | None, max_pairs: int | None, max_seconds: float | None,
@@ -101,7 +106,14 @@ def _tell(run: Run, judging: Judging, cache: str, files: list[str], wanted: Want
     if summary.refused:
         run.log.say(f"not published, the generation served before is served on: {summary.refused}", **counts)
         return errors.EXIT_PARTIAL if summary.comparison is None else errors.EXIT_GATE
-    write_manifest(cache, command=run.name, inputs=files, settings=run.settings, identity=wanted.judge.identity(), counts=counts | (judging.spending.counts() if judging.spending else {}))
+    write_manifest(
+        cache,
+        command=run.name,
+        inputs=files,
+        settings=run.settings,
+        identity=wanted.judge.identity(),
+        counts=counts | (judging.spending.counts() if judging.spending else {}),
+    )
     if summary.number is None:
         run.log.say(f"nothing changed: {summary.kept} entries still hold, no new generation", **counts)
         return errors.EXIT_DONE

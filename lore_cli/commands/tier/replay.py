@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @output_options
 @plan_options
 @click.option("--what-if", metavar="PLAN", multiple=True, help="Another plan to run the same log through; repeatable.")
-@click.option("--candidates", metavar="FILE", multiple=True, required=True, help="Pairs retrieved for the log's queries; field rank (1 is best) is the engine's order.")
+@click.option(
+    "--candidates", metavar="FILE", multiple=True, required=True, help="Pairs retrieved for the log's queries; field rank (1 is best) is the engine's order."
+)
 @click.option("--gold", metavar="FILE", multiple=True, required=True, help="Pairs with human grades.")
 @click.option("--reference", metavar="FILE", multiple=True, help="Recorded verdicts of the tail's judge, to measure agreement with it.")
 @click.option("--page", "page_size", type=click.IntRange(1), default=10, help="Items on a page.")
