@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -15,13 +15,13 @@ from lore_cli.stream import check
 
 DEADLINE_HEADER = "x-deadline-ms"
 _MOST_DEADLINE_MS = 600_000
-_LONGEST_QUERY = 2_000  # characters; prompts show fewer
+QueryText = Annotated[str, msgspec.Meta(max_length=2_000, pattern=r"\S")]  # prompts show fewer characters
 
 
 class JudgeRequest(Record, frozen=True):
     """A query and the items to be judged for it."""
 
-    query: str
+    query: QueryText
     items: list[Item]
 
 
@@ -84,7 +84,7 @@ class Asked:
 
 
 class _Envelope(msgspec.Struct):
-    query: str
+    query: QueryText
     items: list[Any]
 
 
@@ -98,8 +98,6 @@ def read_request(body: bytes, most_items: int, judge: str) -> Asked:
         envelope = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, f"the body is not a request: {error}", then) from error
-    if not envelope.query.strip() or len(envelope.query) > _LONGEST_QUERY:
-        raise Refused(400, f"query: {len(envelope.query)} characters; 1 to {_LONGEST_QUERY} that are not all blank are allowed", then)
     if len(envelope.items) > most_items:
         raise Refused(413, f"items: {len(envelope.items)}; at most {most_items} are allowed", "send them in several requests, or raise --max-items")
     return Asked(envelope.query, [_place(envelope.query, row, judge) for row in envelope.items])
