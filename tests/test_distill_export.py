@@ -107,3 +107,21 @@ def test_a_broken_file_is_bad_input(tmp_path):
     (tmp_path / "broken" / "model.onnx").write_bytes((exported() / "model.onnx").read_bytes()[:1000])
     with pytest.raises(BadInput, match="cannot be loaded"):
         judge_of(tmp_path / "broken")
+
+
+def test_an_encoder_of_another_kind_is_trained_and_exported(tmp_path):
+    import transformers
+
+    from lore_cli.train import encoder
+
+    tokenizer = encoder.train_tokenizer([row["query"] for row in soft_rows()], 500, [], 128)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    config = transformers.DistilBertConfig(vocab_size=len(tokenizer), dim=32, n_layers=1, n_heads=2, hidden_dim=64, max_position_embeddings=128)
+    transformers.DistilBertModel(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    soft = write_soft(tmp_path)
+    assert lore("lore-distill", "train", soft, "--model", tmp_path / "base", "--epochs", 1, "-o", tmp_path / "student").code == 0
+    done = lore("lore-distill", "export", tmp_path / "student", "--pairs", soft, "--precision", "fp32", "-o", tmp_path / "fp32")
+    assert done.code == 0, done.err
+    for one, other in zip(judged(tmp_path / "fp32", soft_rows()[:9]), judged(tmp_path / "student", soft_rows()[:9]), strict=True):
+        assert [*one.scores.values()] == pytest.approx([*other.scores.values()], abs=1e-5)

@@ -1,38 +1,27 @@
-"""A trained student as an ONNX file, fp32 or int8, with the proof that it still answers alike.
-
-Exported by torch, its attention, normalisation and activation fused by ONNX Runtime's transformer optimiser, its weights quantised dynamically
-(per channel; seven bits, because processors without VNNI overflow at eight: ONNX Runtime's guide to quantisation).
-"""
+"""A trained student as an ONNX directory, fp32 or int8, with the proof that it still answers alike. The graph itself is made in graph.py."""
 
 from __future__ import annotations
 
-import logging
 import shutil
 import statistics
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
-import onnx
-import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.transformers import optimizer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lore_cli.errors import BadInput, Unmet
 from lore_cli.judges.encoders import ONNX_FILE, Encoder, open_encoder
 from lore_cli.judges.student import Student
 from lore_cli.records import Pair
+from lore_cli.train import graph
 from lore_cli.train.quiet import hush
 
 Precision = Literal["fp32", "int8"]
 _CARRIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "student.json", "rulebook.toml", "glossary.jsonl")
-_OPSET = 17
 _BATCH, _ALONE = 64, 100  # pairs in a batch; pairs timed one by one
 _CLOSE = 1e-3  # largest difference of a probability that rounding explains
 
@@ -66,53 +55,14 @@ def export(source: Path, folder: Path, precision: Precision, pairs: Sequence[Pai
             for name in _CARRIED:
                 if (source / name).exists():
                     shutil.copyfile(source / name, file / name)
-        _write(source, made["fp32"] / ONNX_FILE)
-        _quantise(made["fp32"] / ONNX_FILE, made["int8"] / ONNX_FILE)
+        graph.write(source, made["fp32"] / ONNX_FILE)
+        graph.quantise(made["fp32"] / ONNX_FILE, made["int8"] / ONNX_FILE)
         encoders = {"torch": student.encoder} | {f"onnx {name}": open_encoder(file, "cross", student.info.max_length) for name, file in made.items()}
         measured = [_compared(name, encoder, student, pairs) for name, encoder in encoders.items()] if pairs else []
         _refuse(precision, measured, max_flips)
         for file in made[precision].iterdir():
             shutil.copyfile(file, folder / file.name)
     return measured
-
-
-def _write(source: Path, target: Path) -> None:
-    """The encoder as a fused fp32 graph from token ids to logits, any number of rows and tokens."""
-    model = AutoModelForSequenceClassification.from_pretrained(source, local_files_only=True, dtype=torch.float32, attn_implementation="eager").eval()
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    example = tokenizer(["one", "another query"], ["an item", "item"], padding=True, return_tensors="pt")
-    names = list(example)
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            return self.model(**dict(zip(names, inputs, strict=True))).logits
-
-    axes = {name: {0: "rows", 1: "tokens"} for name in names} | {"logits": {0: "rows"}}
-    plain = target.with_name("plain.onnx")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's notes on tracing: parity is measured instead
-        torch.onnx.export(Logits(), tuple(example.values()), plain, input_names=names, output_names=["logits"], dynamic_axes=axes, opset_version=_OPSET, dynamo=False)
-    fused = optimizer.optimize_model(str(plain), "bert", num_heads=model.config.num_attention_heads, hidden_size=model.config.hidden_size, opt_level=0)
-    fused.save_model_to_file(str(target))
-    plain.unlink()
-
-
-def _quantise(fp32: Path, int8: Path) -> None:
-    logging.getLogger().addFilter(_hush)
-    try:
-        types = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what fused operators give, which shape inference does not know
-        quantize_dynamic(fp32, int8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True, extra_options=types)
-    finally:
-        logging.getLogger().removeFilter(_hush)
-
-
-def _hush(record: logging.LogRecord) -> bool:
-    """Not the advice to prepare a graph that is prepared already."""
-    return "pre-processing before quantization" not in record.getMessage()
 
 
 def _compared(name: str, encoder: Encoder, student: Student, pairs: Sequence[Pair]) -> Parity:

@@ -1,0 +1,93 @@
+"""A student's encoder as an ONNX graph from token ids to logits: exported by torch, fused by ONNX Runtime's transformer optimiser, quantised dynamically.
+
+Of a BERT the last layer is computed for the first token alone, for the head reads nothing else of it [ours]: the same logits with 40 % less work in an encoder
+of two layers, 14 % less in one of six.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers import optimizer
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+_OPSET = 17
+
+
+class _Logits(nn.Module):
+    """An encoder called by position, as the exporter does."""
+
+    def __init__(self, model: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.logits(**dict(zip(self.names, inputs, strict=True)))
+
+    def logits(self, **batch: torch.Tensor) -> torch.Tensor:
+        return self.model(**batch).logits
+
+
+class _FirstToken(_Logits):
+    """A BERT whose last layer asks for the first token alone."""
+
+    def logits(self, **batch: torch.Tensor) -> torch.Tensor:
+        bert = self.model.bert
+        mask = (1.0 - batch.pop("attention_mask")[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        hidden = bert.embeddings(**batch)
+        *layers, last = bert.encoder.layer
+        for layer in layers:
+            hidden = layer(hidden, mask)
+        first = hidden[:, :1]
+        attended = last.attention.output(self._attended(last.attention.self, first, hidden, mask), first)
+        return self.model.classifier(bert.pooler(last.output(last.intermediate(attended), attended)))
+
+    def _attended(self, attention: Any, first: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """What the first token takes from all of them, (rows, 1, width)."""
+        heads, width = attention.num_attention_heads, attention.attention_head_size
+
+        def split(values: torch.Tensor) -> torch.Tensor:
+            return values.view(values.shape[0], values.shape[1], heads, width).transpose(1, 2)
+
+        query, key, value = split(attention.query(first)), split(attention.key(hidden)), split(attention.value(hidden))
+        weights = (query @ key.transpose(-1, -2) / width**0.5 + mask).softmax(-1)
+        return (weights @ value).transpose(1, 2).flatten(2)
+
+
+def write(source: Path, target: Path) -> None:
+    """The encoder of a student directory in fp32, for any number of rows and tokens."""
+    model = AutoModelForSequenceClassification.from_pretrained(source, local_files_only=True, dtype=torch.float32, attn_implementation="eager").eval()
+    example = AutoTokenizer.from_pretrained(source, local_files_only=True)(["one", "another query"], ["an item", "item"], padding=True, return_tensors="pt")
+    names = list(example)
+    graph = (_FirstToken if model.config.model_type == "bert" else _Logits)(model, names)
+    axes = {name: {0: "rows", 1: "tokens"} for name in names} | {"logits": {0: "rows"}}
+    plain = target.with_name("plain.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes on tracing: parity is measured instead
+        torch.onnx.export(graph, tuple(example.values()), plain, input_names=names, output_names=["logits"], dynamic_axes=axes, opset_version=_OPSET, dynamo=False)
+    fused = optimizer.optimize_model(str(plain), "bert", num_heads=model.config.num_attention_heads, hidden_size=model.config.hidden_size, opt_level=0)
+    fused.save_model_to_file(str(target))
+    plain.unlink()
+
+
+def quantise(fp32: Path, int8: Path) -> None:
+    """Weights in seven bits for each channel: processors without VNNI overflow at eight (ONNX Runtime's guide to quantisation)."""
+    logging.getLogger().addFilter(_told)
+    try:
+        types = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what fused operators give, which shape inference does not know
+        quantize_dynamic(fp32, int8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True, extra_options=types)
+    finally:
+        logging.getLogger().removeFilter(_told)
+
+
+def _told(record: logging.LogRecord) -> bool:
+    """Not the advice to prepare a graph that is prepared already."""
+    return "pre-processing before quantization" not in record.getMessage()
