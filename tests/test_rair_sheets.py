@@ -44,7 +44,7 @@ def test_a_csv_sheet_shows_the_item_hides_the_grade_and_holds_no_formula(tmp_pat
     source = written(tmp_path / "pairs.jsonl", [pair(0, "L4", query="@sum", item={"title": HOSTILE, "attributes": {"colour": "red", "size": "L"}, "price": 9.5})])
     done = lore("lore-rair", "sheet", "export", source, "--quiet")
     assert done.code == 0
-    [row] = csv.DictReader(io.StringIO(done.out.decode()))
+    [row] = csv.DictReader(io.StringIO(done.out.decode("utf-8-sig")))
     assert row["title"] == f"'{HOSTILE}" and row["attributes"] == "colour: red; size: L" and row["price"] == "9.5" and row["rating"] == ""
     assert not any(cell[:1] in ("=", "+", "-", "@", "\t", "\r") for cell in row.values())
 

@@ -21,6 +21,7 @@ from lore_cli.errors import BadInput
 from lore_cli.records import GRADES, Grade, Pair, row_of
 
 KINDS = ("csv", "quepid", "trec")
+_MARK = "\ufeff"
 _QUEPID = ("query", "docid", "rating")
 _TREC = ("query", "iteration", "docid", "rating")
 _COLUMNS = ("id", "query", "title", "category", "brand", "price", "attributes", "description", "caption", "image", "rating", "comment")
@@ -46,6 +47,8 @@ def sheet(pairs: Iterable[Pair], kind: str, rated: bool = False, query_id: str |
     if kind == "trec":
         file.writelines(f"{_trec_key(pair, query_id)[0]} 0 {pair.item.id} {_rank(pair)}\n" for pair in pairs)
         return file.getvalue()
+    if kind == "csv":
+        file.write(_MARK)  # without it Excel takes UTF-8 for something else
     table = csv.writer(file)
     table.writerow(_QUEPID if kind == "quepid" else _COLUMNS)
     for pair in pairs:
@@ -127,7 +130,7 @@ class Reader:
 
 def _lines(text: str, where: str) -> tuple[str, Iterator[tuple[int, dict[str, str]]]]:
     """The kind of a sheet, and its lines by number."""
-    file = io.StringIO(text.removeprefix("\ufeff"))
+    file = io.StringIO(text.removeprefix(_MARK))
     head = file.readline().rstrip("\r\n")
     delimiter = max(",;\t", key=head.count)  # spreadsheets of some countries write semicolons
     columns = [name.strip().casefold() for name in head.split(delimiter)]

@@ -56,7 +56,7 @@ class Documents:
         if self.html:
             stream.write_text_atomic(self.html, page())
         if self.markdown == "-":
-            sys.stdout.write(summary())
+            sys.stdout.buffer.write(summary().encode("utf-8"))
         elif self.markdown:
             stream.write_text_atomic(self.markdown, summary())
 

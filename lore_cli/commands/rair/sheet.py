@@ -34,7 +34,8 @@ def cli() -> None:
 def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool, query_id: str | None, force: bool) -> int:
     """A sheet of pairs. A csv sheet shows what a rater needs to see and has an empty column `rating` for L1 to L4.
 
-    Cells that a spreadsheet would take for formulas begin with an apostrophe, which `sheet import` takes away. Quepid and qrels have grades as 0 to 3.
+    It is UTF-8 with a byte order mark, and cells that a spreadsheet would take for formulas begin with an apostrophe: `sheet import` takes both away.
+    Quepid and qrels have grades as 0 to 3.
 
     \b
     Example:
@@ -47,7 +48,7 @@ def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool,
     pairs = list(run.log.track(inputs.read(Pair), "pairs"))
     text = sheet(pairs, kind, rated, query_id)
     if output is None or output == "-":
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(text.encode("utf-8"))
     else:
         stream.write_text_atomic(output, text)
         counts = {"written": len(pairs), "bad_rows": inputs.rejects.count}
