@@ -46,6 +46,7 @@ READERS = (
     Reader("lore-sft", "traces", "--from-scratch tiny", "directory", 3),
     Reader("lore-rl select", "pairs", "--judge rulebook: --least 0 --most 1"),
     Reader("lore-rl train", "pairs", "--model {WORLD}/model", "directory", 3),
+    Reader("lore-rl dpo", "preferences", "--model {WORLD}/model", "directory", 3),
     Reader("lore-rl reward", "traces"),
     Reader("lore-rl inspect", "rewards", output="none"),
     Reader("lore-rair build", "pairs", output="directory", on_empty=3),
@@ -67,6 +68,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
 }
 GOOD["traces"] = [{**row, "prompt": "ask", "completion": f"category = sofa ; found sofa [title] ; exact\nrules: R1\ngrade: {row['grade']}"} for row in GOOD["pairs"]]
 GOOD["rewards"] = [{**row, "reward": 0.5, "rewards": {"grade": 0.5}} for row in GOOD["traces"]]
+GOOD["preferences"] = [{**row, "chosen": row["completion"], "rejected": "grade: L1"} for row in GOOD["traces"]]
 GOOD["verdicts"] = [{"id": row["id"], "query": row["query"], "item_id": row["item"]["id"], "judge": "j", "grade": "L4"} for row in GOOD["pairs"]]
 
 
@@ -115,7 +117,7 @@ def readers(fit: Callable[[Reader], object] = lambda reader: True) -> Any:
 
 
 every_reader = readers()
-NEEDED = {"lore-rl reward": ("grade", "completion"), "lore-rl inspect": ("reward",)}
+NEEDED = {"lore-rl dpo": ("prompt", "chosen", "rejected"), "lore-rl reward": ("grade", "completion"), "lore-rl inspect": ("reward",)}
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_a_right_answer_earns_every_part():
 
 def test_an_honest_wrong_answer_earns_all_but_the_grade():
     parts = score(CONFLICT, OTHER, "L4")
-    assert parts["grade"] == 0 and 0 < parts["ordinal"] < 1 and all(parts[name] == 1 for name in parts.keys() - {"grade", "ordinal"})
+    assert parts["grade"] == 0 and 0 < parts["ordinal"] < 1 and all(parts[name] == 1 for name in parts.keys() - {"grade", "ordinal", "right"})
     assert rewards.total(parts) == pytest.approx(HONEST)
 
 
@@ -84,7 +84,7 @@ def test_length_falls_from_the_soft_to_the_hard_limit():
 
 def test_layouts_without_matches_earn_their_grade_as_it_stands():
     bare = score("grade: L4", layout="label-only")
-    assert bare == {"grade": 1.0, "ordinal": 1.0, "format": 1.0, "adherence": 0.0, "evidence": 0.0, "path": 0.0, "length": 1.0}
+    assert bare == {"grade": 1.0, "ordinal": 1.0, "right": 1.0, "format": 1.0, "adherence": 0.0, "evidence": 0.0, "path": 0.0, "length": 1.0}
     assert score("It is one.\ngrade: L4", layout="free") == bare
     assert score(RIGHT.rpartition("\n")[2] + "\n" + RIGHT.rpartition("\n")[0], layout="answer-first") == score(RIGHT)
 
@@ -161,7 +161,7 @@ def test_a_degenerate_answer_earns_nothing(what: str):
 def test_a_right_grade_by_trickery_is_worth_less_than_an_honest_wrong_one(what: str):
     text = DISHONEST[what]
     parts = score(text, OTHER, human=text[-2:])
-    assert parts["format"] == 1.0, "the trick is in what it says"
+    assert parts["format"] == parts["right"] == 1.0, "the trick is in what it says"
     assert parts["grade"] == parts["ordinal"] == 0.0
     assert rewards.total(parts) < HONEST - 0.01
 

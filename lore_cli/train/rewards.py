@@ -26,7 +26,7 @@ from lore_cli.path.text import tokenise
 from lore_cli.records import GRADES, Grade, Item, Match, Need, Pair, Trace
 from lore_cli.rulebook import Rulebook
 
-WEIGHTS: dict[str, float] = {"grade": 1.0, "ordinal": 0.0, "format": 0.1, "adherence": 0.1, "evidence": 0.1, "path": 0.1, "length": 0.1}
+WEIGHTS: dict[str, float] = {"grade": 1.0, "ordinal": 0.0, "right": 0.0, "format": 0.1, "adherence": 0.1, "evidence": 0.1, "path": 0.1, "length": 0.1}
 SOFT_LENGTH, HARD_LENGTH = 600, 1200
 """Characters of an answer up to which `length` is 1, and from which it is 0: some ten and twenty needs."""
 
@@ -151,7 +151,7 @@ def needs_of(pair: Pair | Trace, rulebook: Rulebook, glossary: Glossary = EMPTY)
 def reward_parts(completion: str, pair: Pair | Trace, rulebook: Rulebook, layout: Layout = "answer-last", glossary: Glossary = EMPTY) -> dict[str, float]:
     """The parts of one completion's reward, keyed as in `WEIGHTS`, each in [0, 1]. Raises `BadInput` for a pair without a human grade.
 
-    `grade` and `ordinal` are 0 where an answer with matches is not `honest`. The layouts `label-only` and `free` have no matches: nothing to check,
+    `grade` and `ordinal` are 0 where an answer with matches is not `honest`; `right` is not, so that both can be followed, or compared, in a run. The layouts `label-only` and `free` have no matches: nothing to check,
     so their grade earns as it stands, and `adherence`, `evidence` and `path` earn 0.
     """
     if pair.grade is None:
@@ -165,6 +165,7 @@ def reward_parts(completion: str, pair: Pair | Trace, rulebook: Rulebook, layout
     return {
         "grade": earned * grade_reward(given.grade, pair.grade),
         "ordinal": earned * ordinal_reward(given.grade, pair.grade),
+        "right": grade_reward(given.grade, pair.grade),
         "format": 1.0,
         "adherence": adherence_reward(given, rulebook),
         "evidence": evidence_reward(given, pair.item, rulebook, glossary),

@@ -24,6 +24,8 @@ VERBS: dict[str, Verb] = {
 def cli() -> None:
     """Reinforcement learning with verifiable rewards: select pairs worth learning from, train, score completions, look at rollouts.
 
+    Online: select, train. Offline: rollout, reward, prefer, dpo.
+
     \b
     Example:
       $ lore-rl select examples/pairs.jsonl --judge rulebook: --quiet | head -3

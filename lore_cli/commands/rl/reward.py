@@ -38,6 +38,7 @@ def cli(
     \b
     grade      1 for the human grade (ordinal: less by a third for each grade away), where the answer is honest: it follows from its own
                matches, quotes only what the item holds, and writes only needs that the query makes, each once
+    right      1 for the human grade, honest or not
     format     1 for an answer in the layout; another text earns nothing in any part
     adherence  1 when grade and rules are those that its matches imply
     evidence   share of its lines whose evidence holds

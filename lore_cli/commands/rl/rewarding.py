@@ -36,7 +36,7 @@ def reward_options(function: Any) -> Any:
 
     for option in (
         click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL), to check needs and evidence with; repeatable."),
-        click.option("--weight", metavar="PART=NUMBER", multiple=True, help="Weight of a part: grade, ordinal, format, adherence, evidence, path, length; repeatable."),
+        click.option("--weight", metavar="PART=NUMBER", multiple=True, help="Weight of a part: grade, ordinal, right, format, adherence, evidence, path, length; repeatable."),
         click.option("--weights", metavar="FILE", help="Weights of reward parts, a table [weights] in TOML; those it leaves out keep their defaults."),
     ):
         call = option(call)
