@@ -24,7 +24,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from lore_cli.answer import Layout
-from lore_cli.errors import BadInput, Unmet
+from lore_cli.errors import BadInput, Unmet, require
 from lore_cli.models.hf import is_small
 from lore_cli.path.knowledge import EMPTY, Glossary
 from lore_cli.progress import Log
@@ -33,6 +33,7 @@ from lore_cli.records import Trace, row_of
 from lore_cli.rulebook import Rulebook
 from lore_cli.train import rewards
 from lore_cli.train.alarms import LIMITS, alarm
+from lore_cli.train.bases import write_model
 from lore_cli.train.checkpoints import Checkpoints
 from lore_cli.train.common import Clock, Watch, encode, load_for_training, pad, run, token_batches
 from lore_cli.train.curves import write_history
@@ -61,7 +62,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size.
+    """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size. vllm: draw by it, `colocate` or `server`
+    (TRL's vllm_mode).
 
     max_refills: rounds of further draws for groups whose rewards' deviation is not above min_spread; 0: every group drawn is learnt from. sft_weight: of
     the SFT loss beside GRPO's, where traces are given: a batch of `sft_tokens` padded tokens in each step. The rest under TRL's names, GRPOConfig has them;
@@ -91,6 +93,7 @@ class Settings:
     max_new_tokens: int = 128
     sft_weight: float = 0.1
     sft_tokens: int = 2048
+    vllm: str | None = None
     seed: int = 0
     alarms: Mapping[str, float] = field(default_factory=lambda: LIMITS)
 
@@ -106,6 +109,8 @@ def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: 
     Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. Buffers its prompts. Raises `BadInput` when a pair lacks what the settings need and when the numbers of the run
     cease to be finite, `Interrupted` when the user stopped it, `Unmet` when an alarm did; both leave a checkpoint.
     """
+    if settings.vllm:
+        require("vllm", "vllm")
     hush()
     model, tokenizer = load_for_training(base)
     tokenizer.padding_side = "left"
@@ -143,7 +148,7 @@ def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: 
     history = trainer.state.log_history
     summary = {"steps": trainer.state.global_step, "seconds": round(clock.seconds, 1), "rate": rate, "pairs": len(task.pairs)}
     trainer.model.generation_config.temperature = None
-    trainer.model.save_pretrained(folder)
+    write_model(trainer, folder, None)
     tokenizer.save_pretrained(folder)
     write_history(folder, history, "Reinforcement learning")
     return summary | _closing(history) | ({"best_step": checkpoints.best} if checkpoints.best else {}) | told(history, checkpoints.best)
@@ -258,6 +263,8 @@ def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
+        use_vllm=settings.vllm is not None,
+        vllm_mode=settings.vllm or "colocate",
         disable_tqdm=True,
         remove_unused_columns=False,
         log_completions=False,

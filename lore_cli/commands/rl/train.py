@@ -58,6 +58,7 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @not_in_options
 @reward_options
 @click.option("--alarm", multiple=True, metavar="NAME=NUMBER|off", help=f"Limit of an alarm ({_ALARMS}); repeatable.")
+@click.option("--vllm", type=click.Choice(["colocate", "server"]), help="Draw answers with vLLM: in this process on the same GPU, or from `trl vllm-serve` (port 8000).")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
 @click.option("--max-new-tokens", "--max-completion-length", "max_new_tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
