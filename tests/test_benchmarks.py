@@ -105,3 +105,18 @@ def test_the_rl_study_counts_every_seed_as_a_pair_of_its_own(tmp_path: Path):
     (benchmark.place(tmp_path, "all", 1) / "rl.manifest.json").write_text('{"counts": {"length_first": 20.0, "length_last": 19.0}}')
     last = benchmark.table(tmp_path, [1], found).splitlines()[-1]
     assert "0.700 (+0.100 [+0.050, +0.150])" in last and last.endswith("| -1.0 | 50% |")
+
+
+def test_plans_are_compared_by_traffic():
+    import tiers as benchmark
+
+    def interval(value):
+        return {"value": value, "lo": value - 0.1, "hi": value + 0.1}
+
+    told = {
+        "tiers": [{"tier": tier, "traffic_share": share, "against_gold": {"acc2": acc2}} for tier, share, acc2 in (("head", 0.5, 0.8), ("middle", 0.4, 1.0), ("tail", 0.1, 0.5))],
+        "cost": {"share_of_model_alone": 0.1}, "log": {"requests": 1000}, "replayed": {"pairs": 160, "queries": 10},
+        "goodrate": {"engine": {"item": interval(0.5)}} | {page: {"gain": {"item": interval(gain)}} for page, gain in (("reranked", 0.1), ("filtered", 0.2))},
+    }  # fmt: skip
+    row = benchmark.row(told, {"head": 0.8, "middle": 0.8, "tail": 0.5}, head_pairs=800)
+    assert row == ["10.0%", "15.0%", "0.850", "0.770", "110.4%", "+20.0% [+0.0%, +40.0%]", "+40.0% [+20.0%, +60.0%]"]

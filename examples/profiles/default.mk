@@ -8,4 +8,4 @@ RL ?= --max-steps 20 --prompts-per-step 16 --sft-weight 0.5 --max-new-tokens 96
 SAMPLES ?= --samples 8 --max-new-tokens 96
 DISTILL_LABEL ?= --sample 1200 --max-new-tokens 96
 DISTILL ?= --from-scratch tiny --epochs 5
-PLAN ?= --head-traffic 0.5 --tail-traffic 0.1
+PLAN ?= --head-traffic 0.7 --tail-traffic 0.05

@@ -9,4 +9,4 @@ RL ?= --max-steps 27 --prompts-per-step 16 --sft-weight 0.5 --max-new-tokens 96
 SAMPLES ?= --samples 8 --max-new-tokens 96
 DISTILL_LABEL ?= --sample 6000 --max-new-tokens 96
 DISTILL ?= --from-scratch tiny --epochs 8
-PLAN ?= --head-traffic 0.5 --tail-traffic 0.1
+PLAN ?= --head-traffic 0.7 --tail-traffic 0.05
