@@ -3,8 +3,8 @@
     python benchmarks/grpo.py RUN            RUN: a folder of `make lifecycle`, its cot-sft, rl-pairs.jsonl and traces.jsonl are used
     python benchmarks/grpo.py RUN --write    and put the table in docs/results.md
 
-A sample is useful when its group's rewards differ, so that it has an advantage. Two pools: the pairs that lore-rl select kept, and traces as they come. Each way
-is a process of its own; medians of the steps, TRL's own measure of a step's seconds (`step_time`, drawing included).
+A sample is useful when its group's rewards differ, so that it has an advantage. Two pools: the pairs that lore-rl select kept, and traces as they come.
+Each way is a process of its own; medians of the steps, TRL's own measure of a step's seconds (`step_time`, drawing included).
 """
 
 from __future__ import annotations
@@ -64,8 +64,10 @@ def plain(task: Any, base: str, settings: Any, folder: Path) -> list[tuple[float
     useful = []
 
     def verifiable(completions: list[str], place: list[int], **_: Any) -> list[float]:
-        scored = [rewards.total(rewards.reward_parts(text, task.pairs[at], task.rulebook, task.layout), task.weights) for text, at in zip(completions, place, strict=True)]
-        groups = [Group(0, tuple(Completion([], {}, reward, False) for reward in scored[start : start + GENERATIONS])) for start in range(0, len(scored), GENERATIONS)]
+        parts = [rewards.reward_parts(text, task.pairs[at], task.rulebook, task.layout) for text, at in zip(completions, place, strict=True)]
+        scored = [rewards.total(part, task.weights) for part in parts]
+        drawn = [Completion([], {}, reward, False) for reward in scored]
+        groups = [Group(0, tuple(drawn[start : start + GENERATIONS])) for start in range(0, len(drawn), GENERATIONS)]
         useful.append(GENERATIONS * sum(group.teaches(settings.min_spread, mask_cut=False) for group in groups))
         return scored
 
@@ -104,7 +106,10 @@ def main() -> None:
             seconds = statistics.median(seconds for _, seconds in steps)
             rows.append([pool, f"`{way}`", f"{share:.0%}", f"{seconds:.2f}", f"{speed:.1f}", f"{speed / base:.2f}", f"{peak:.0f}", f"{peak / base_memory:.2f}"])
     table = sections.markdown(["pool", "way", "useful share of a batch", "s/step", "useful samples/s", "ratio", "peak MiB", "ratio"], rows)
-    about = f"{given.steps} steps of {PROMPTS} prompts × {GENERATIONS} answers of at most {NEW_TOKENS} tokens, KL to the starting model. Goal: at least {GOAL:g} times GRPOTrainer, memory within 5 %."
+    about = (
+        f"{given.steps} steps of {PROMPTS} prompts × {GENERATIONS} answers of at most {NEW_TOKENS} tokens, KL to the starting model."
+        f" Goal: at least {GOAL:g} times GRPOTrainer, memory within 5 %."
+    )
     sections.publish("grpo", "Useful samples of reinforcement learning", sections.command(), f"{table}\n\n{about}", where, given.write)
 
 

@@ -3,8 +3,8 @@
     python benchmarks/rl_study.py RUN OUT            RUN: a folder of `make lifecycle`; OUT: where models and verdicts go
     python benchmarks/rl_study.py RUN OUT --write    and put the table in docs/results.md
 
-Every variant is trained from RUN's cot-sft on its rl-pairs (one on all traces) with the settings of the profile, once for each seed, and judges RUN's benchmark as the lifecycle does. What is
-finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, all seeds together, clustered by query.
+Every variant is trained from RUN's cot-sft on its rl-pairs (one on all traces) with the settings of the profile, once for each seed, and judges RUN's
+benchmark as the lifecycle does. What is finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, all seeds together, clustered by query.
 Gap closed: (pass@1 − SFT's pass@1) / (SFT's pass@8 − SFT's pass@1).
 """
 
@@ -34,8 +34,8 @@ GOAL = 0.5  # of the gap
 def variants() -> dict[str, list[str]]:
     """Options beside the profile's, by the variant's name. A reward part of no weight need not be left out."""
     parts = [name for name, weight in WEIGHTS.items() if weight]
-    whole = {"all": [], UNSELECTED: []}
-    return whole | {"no refills": ["--max-refills", "0"], "no SFT loss": ["--sft-weight", "0"]} | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
+    own = {"all": [], UNSELECTED: [], "no refills": ["--max-refills", "0"], "no SFT loss": ["--sft-weight", "0"]}
+    return own | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
 
 
 def profile(name: str, variable: str) -> list[str]:
@@ -123,7 +123,8 @@ def main() -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="a finished folder of make lifecycle")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for models and verdicts")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
-    parser.add_argument("--variants", nargs="+", choices=list(variants()), default=list(variants()), metavar="NAME", help=f"of: {', '.join(variants())} (default: all of them)")
+    names = list(variants())
+    parser.add_argument("--variants", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)} (default: all of them)")
     parser.add_argument("--profile", default="default", help="profile whose settings are used (default: default)")
     parser.add_argument("--options", default="", help="options of lore-rl train beside the profile's, in one word: '--rate 3e-4 --max-steps 30'")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
@@ -133,10 +134,11 @@ def main() -> None:
     study(given.run, given.out, given.seeds, given.variants, settings, profile(given.profile, "SAMPLES"))
     found = compared(given.run, given.out, given.seeds, given.variants)
     about = (
-        f"Simulated market. {len(given.seeds)} seeds ({', '.join(map(str, given.seeds))}), settings `{shlex.join(settings)}`. In brackets the difference from cot-sft with its interval over"
-        f" queries, seeds together. Goal: {GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval, adherence ≥ 99 %, answers not longer."
+        f"Simulated market. {len(given.seeds)} seeds ({', '.join(map(str, given.seeds))}), settings `{shlex.join(settings)}`."
+        f" In brackets the difference from cot-sft with its interval over queries, seeds together. Goal: {GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval, adherence ≥ 99 %, answers not longer."
     )
-    sections.publish("rl-study", "What reinforcement learning adds", sections.command(), f"{table(given.out, given.seeds, found)}\n\n{about}", where, given.write)
+    body = f"{table(given.out, given.seeds, found)}\n\n{about}"
+    sections.publish("rl-study", "What reinforcement learning adds", sections.command(), body, where, given.write)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def test_a_curriculum_takes_easy_prompts_first_and_refuses_pairs_without_a_pass_
 @pytest.mark.parametrize(
     "options",
     [
-        ("--loss-type", "cispo", "--epsilon-high", 5), ("--loss-type", "sapo"), ("--loss", "dr_grpo", "--scale-rewards", "none"), ("--loss-type", "luspo", "--importance-sampling-level", "sequence"),
+        ("--loss-type", "cispo", "--epsilon-high", 5), ("--loss-type", "sapo"), ("--loss", "dr_grpo", "--scale-rewards", "none"),
+        ("--loss-type", "luspo", "--importance-sampling-level", "sequence"),
         ("--epsilon-high", 0.28, "--clip", 0.1, "--num-iterations", 2), ("--mask-truncated-completions", "--overlong-buffer", 4, "--max-completion-length", 6),
     ],
 )  # fmt: skip
@@ -153,8 +154,11 @@ HEALTHY = {"entropy": 0.5, "kl": 0.01, "completions/mean_length": 20.0, "samplin
 
 @pytest.mark.parametrize(
     ("series", "value"),
-    [("entropy", 0.01), ("entropy", 11.0), ("kl", 1.5), ("completions/mean_length", 70.0), ("completions/mean_length", 4.0), ("sampling/zero_spread_share", 1.0), ("completions/clipped_ratio", 1.0)],
-)
+    [
+        ("entropy", 0.01), ("entropy", 11.0), ("kl", 1.5), ("completions/mean_length", 70.0), ("completions/mean_length", 4.0),
+        ("sampling/zero_spread_share", 1.0), ("completions/clipped_ratio", 1.0),
+    ],
+)  # fmt: skip
 def test_an_alarm_rings_after_its_patience_and_not_before(series, value):
     history = [HEALTHY] * 30 + [{**HEALTHY, series: value}] * 10
     assert alarm(history[:-1], LIMITS) is None and alarm(history[:30], LIMITS) is None
@@ -180,6 +184,7 @@ def test_an_alarm_stops_the_run_saves_it_and_lets_it_go_on_under_other_limits(ro
     done = train(rows, tmp_path / "rl", *quick, "--alarm", "kl=1e-9", "--alarm", "patience=3")
     assert done.code == 1 and "alarm at step 4: kl above 1e-09" in done.err and "next: " in done.err and not (tmp_path / "rl").exists()
     assert latest(tmp_path / "rl.unfinished").name == "checkpoint-4"
+    assert len(steps(tmp_path / "rl.unfinished")) == 4 and (tmp_path / "rl.unfinished" / "curves.html").exists()
     done = train(rows, tmp_path / "rl", *quick, "--alarm", "kl=off", "--resume")
     assert done.code == 0, done.err
     assert [row["step"] for row in steps(tmp_path / "rl")] == [1, 2, 3, 4, 5, 6]

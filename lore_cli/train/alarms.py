@@ -32,7 +32,8 @@ WATCHED = {
     "clipped": Watched("completions/clipped_ratio", below=False, of_start=False),
 }
 LIMITS: dict[str, float] = {
-    "entropy-low": 0.05, "entropy-high": 20, "kl": 1, "length-low": 0.3, "length-high": 3, "zero-spread": 0.99, "clipped": 0.9, "no-progress": 200, "patience": 10,
+    "entropy-low": 0.05, "entropy-high": 20, "kl": 1, "length-low": 0.3, "length-high": 3, "zero-spread": 0.99, "clipped": 0.9, "no-progress": 200,
+    "patience": 10,
 }  # fmt: skip
 """kl: nats per token. zero-spread: share of the groups drawn that teach nothing. clipped: share of answers cut at the longest. no-progress: steps without
 a better mean reward. patience: steps in a row, and those that a mean reward is taken over."""

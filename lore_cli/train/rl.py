@@ -48,7 +48,8 @@ RATES = {"small": 1e-4, "large": 1e-6}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be learnt: graded pairs (with their needs, where they are traces), with the capabilities each tests, verified traces, and how an answer is asked for and scored."""
+    """What is to be learnt: graded pairs (with their needs, where they are traces) and the capabilities each tests; verified traces; how an answer is asked for
+    and scored."""
 
     pairs: Sequence[Trace]
     capabilities: Sequence[frozenset[str]]
@@ -103,11 +104,14 @@ def default_rate(model: Any) -> float:
     return RATES["small" if is_small(model) else "large"]
 
 
-def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: Checkpoints, tracked: Tracking, log: Log, held_out: HeldOut | None = None) -> dict[str, float]:
+def train(
+    task: Task, base: str, settings: Settings, folder: Path, checkpoints: Checkpoints, tracked: Tracking, log: Log, held_out: HeldOut | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Train from the model in `base`, write the aligned model, `metrics.jsonl` and `curves.html` to `folder`; returns the summary of the run.
 
-    Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. Buffers its prompts. Raises `BadInput` when a pair lacks what the settings need and when the numbers of the run
-    cease to be finite, `Interrupted` when the user stopped it, `Unmet` when an alarm did; both leave a checkpoint.
+    Goes on from the last of `checkpoints`; is evaluated on `held_out`, and then the best weights are written. Buffers its prompts.
+    Raises `BadInput` when a pair lacks what the settings need and when the numbers of the run cease to be finite; `Interrupted` when the user stopped it, and
+    `Unmet` when an alarm did, which both leave a checkpoint.
     """
     if settings.vllm:
         require("vllm", "vllm")
@@ -142,8 +146,9 @@ def train(task: Task, base: str, settings: Settings, folder: Path, checkpoints: 
             raise
         raise overflow from error
     if alarms.rung:
+        write_history(checkpoints.folder, trainer.state.log_history, "Reinforcement learning, stopped by an alarm")
         reason = f"alarm at step {trainer.state.global_step}: {alarms.rung}; the run is saved in {checkpoints.folder}"
-        raise Unmet(reason, hint="look at its metrics; lower the rate or raise --beta and start again with --force, or set --alarm and pass --resume")
+        raise Unmet(reason, hint="look at its curves.html; lower --rate or raise --beta and start again with --force, or set --alarm and pass --resume")
     trainer.take_best(checkpoints)
     history = trainer.state.log_history
     summary = {"steps": trainer.state.global_step, "seconds": round(clock.seconds, 1), "rate": rate, "pairs": len(task.pairs)}
@@ -169,8 +174,10 @@ class _Alarms(TrainerCallback):
 
 def _sampling(task: Task, tokenizer: Any, settings: Settings) -> Sampling:
     texts = [pair_prompt(pair, task.rulebook, task.prompt) for pair in task.pairs]
-    traces = dict(_answers(task)) if settings.guided_replay else {}
-    answers = {text: row.ids[row.prompt :] for text, row in zip(traces, encode(tokenizer, list(traces), list(traces.values())), strict=True)} if traces else {}
+    answers: dict[str, list[int]] = {}
+    if settings.guided_replay:
+        asked, given = zip(*_answers(task), strict=True)
+        answers = {prompt: row.ids[row.prompt :] for prompt, row in zip(asked, encode(tokenizer, asked, given), strict=True)}
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     longest, punished = settings.max_new_tokens, settings.overlong_buffer
     weights = {**task.weights, "overlong": 1.0} if punished else task.weights
@@ -198,7 +205,8 @@ def _easy_first(pairs: Sequence[Trace]) -> list[int]:
     rates = [row_of(pair).get("pass_rate") for pair in pairs]
     for pair, rate in zip(pairs, rates, strict=True):
         if not isinstance(rate, int | float):
-            raise BadInput(f"found {rate!r} (a number in [0, 1])", where=f"row '{pair.id}'", field="pass_rate", hint="--curriculum orders by it: lore-rl select writes it")
+            hint = "--curriculum orders by it: lore-rl select writes it"
+            raise BadInput(f"found {rate!r} (a number in [0, 1])", where=f"row '{pair.id}'", field="pass_rate", hint=hint)
     return sorted(range(len(pairs)), key=lambda row: (-rates[row], row))
 
 
@@ -278,7 +286,9 @@ def _closing(history: list[dict[str, float]]) -> dict[str, float]:
     if not steps:
         return {}
     fifth = max(1, len(steps) // 5)
-    names = {"drawn/reward": "reward", "reward_std": "reward_std", "sampling/zero_spread_share": "groups_without_spread", "kl": "kl", "completions/mean_length": "length"}
+    names = {
+        "drawn/reward": "reward", "reward_std": "reward_std", "sampling/zero_spread_share": "groups_without_spread", "kl": "kl", "completions/mean_length": "length",
+    }  # fmt: skip
     closing = {}
     for name, short in names.items():
         for when, part in (("first", steps[:fifth]), ("last", steps[-fifth:])):

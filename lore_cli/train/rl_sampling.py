@@ -18,7 +18,7 @@ from lore_cli.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer: its token ids (the end token included), the parts of its reward and their sum. cut: it was not ended. logprobs: of the engine that drew it, where it tells."""
+    """One answer: its token ids (the end token included), the parts of its reward and their sum. cut: it was not ended. logprobs: of the engine that drew it."""
 
     ids: list[int]
     parts: Mapping[str, float]
@@ -36,7 +36,7 @@ class Group:
     replayed: bool = False
 
     def teaches(self, tolerance: float, mask_cut: bool) -> bool:
-        """Whether the rewards' standard deviation is above the tolerance and a completion that the loss sees (mask_cut: not one that was cut) differs from the mean.
+        """Whether the rewards' standard deviation is above the tolerance, and a completion that the loss sees differs from the mean (mask_cut: none that was cut).
 
         >>> right, wrong = Completion([1], {}, 1.2, False), Completion([1], {}, 0.2, True)
         >>> Group(0, (right, wrong)).teaches(1e-4, mask_cut=False), Group(0, (right, right)).teaches(1e-4, mask_cut=False)
@@ -95,7 +95,7 @@ class Batch:
 
     @property
     def measures(self) -> dict[str, float]:
-        """For the log: groups drawn and their rounds, the share of them without spread, the share of the batch that teaches, and groups with a replayed trace."""
+        """For the log: groups drawn, rounds, the share of groups without spread, the share of the batch that teaches, and groups with a replayed trace."""
         drawn = len(self.drawn)
         return {
             "drawn": drawn,
@@ -112,7 +112,8 @@ def fill(
     """Draw groups until `wanted` teach, in at most 1 + max_refills rounds; what is missing then is filled with groups that do not.
 
     A refill draws as many as the share that taught so far makes necessary, at most `wanted`; what it draws too many is not used, since in the next step
-    it would be another policy's. With max_refills 0 all that is drawn is kept: plain GRPO. least: the least of a number over all processes, so that all draw alike.
+    it would be another policy's. With max_refills 0 all that is drawn is kept: plain GRPO. least: of a number over all processes, so that all draw
+    alike.
 
     >>> batch = fill(lambda number: [Group(row, ()) for row in range(number)], lambda group: group.row % 2 == 0, wanted=4, max_refills=2)
     >>> [group.row for group in batch.kept], batch.measures["zero_spread_share"], batch.rounds
@@ -150,7 +151,7 @@ def require_rewards(rewards: Sequence[float | None], expected: int) -> list[floa
     [0.5, 1.0]
     """
     if len(rewards) != expected:
-        raise BadInput(f"{len(rewards)} rewards for {expected} completions (one for each is needed)", hint="this is a fault of the reward function; nothing was learnt from it")
+        raise BadInput(f"{len(rewards)} rewards for {expected} completions (one for each is needed)", hint="a fault of the reward function; nothing was learnt")
     for number, reward in enumerate(rewards):
         if not isinstance(reward, int | float) or not math.isfinite(reward):
             raise BadInput(f"the reward of completion {number} is {reward} (a finite number is needed)", hint="check --weight; nothing was learnt from it")

@@ -83,7 +83,11 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         """TRL's, on the prompts that our cursor chose: what its data loader brought is not looked at, because refills need prompts out of turn."""
         sampling = self._sampling
-        batch = fill(self._draw, lambda group: group.teaches(sampling.min_spread, self.mask_truncated_completions), sampling.wanted, sampling.max_refills, self._least)
+
+        def teaches(group: Group) -> bool:
+            return group.teaches(sampling.min_spread, self.mask_truncated_completions)
+
+        batch = fill(self._draw, teaches, sampling.wanted, sampling.max_refills, self._least)
         self._note({f"sampling/{name}": value for name, value in batch.measures.items()} | measured(batch, sampling.prompts))
         self._kept = [completion for group in batch.kept for completion in group.completions]
         return super()._generate_and_score_completions([
@@ -121,7 +125,8 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         parts = self._sampling.score(row, texts, [len(tokens) for tokens in ids])
         rewards = require_rewards([self._sampling.total(part) for part in parts], len(ids))
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        return [Completion(list(tokens), part, reward, tokens[-1] not in ends, known) for tokens, part, reward, known in zip(ids, parts, rewards, logprobs, strict=True)]
+        found = zip(ids, parts, rewards, logprobs, strict=True)
+        return [Completion(list(tokens), part, reward, tokens[-1] not in ends, known) for tokens, part, reward, known in found]
 
     def _least(self, number: int) -> int:
         return int(self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).min())

@@ -44,12 +44,12 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @click.option("--epsilon-high", type=click.FloatRange(min=0), help="Its upper bound where it differs (clip-higher: 0.28; with cispo 5).")
 @click.option("--loss-type", "--loss", "loss_type", type=click.Choice(_LOSSES), default="dapo", help="Loss, by TRL's name.")
 @click.option("--importance-sampling-level", type=click.Choice(["token", "sequence"]), default="token", help="Ratio per token (GRPO) or per sequence (GSPO).")
-@click.option("--scale-rewards", type=click.Choice(["group", "batch", "none"]), default="group", help="What a reward is divided by: the deviation of its group or batch, or nothing.")
+@click.option("--scale-rewards", type=click.Choice(["group", "batch", "none"]), default="group", help="What divides a reward: its group's deviation, its batch's, none.")
 @click.option("--num-iterations", type=click.IntRange(min=1), default=1, help="Updates on one batch of draws.")
-@click.option("--top-entropy-quantile", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Learn from this share of tokens alone, those of highest entropy.")
+@click.option("--top-entropy-quantile", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Learn from the tokens of highest entropy alone, this share.")
 @click.option("--mask-truncated-completions", is_flag=True, help="Leave answers that --max-new-tokens cut out of the loss.")
-@click.option("--overlong-buffer", type=click.IntRange(min=0), default=0, help="Soft overlong punishment: over the last so many tokens the reward falls by up to 1.")
-@click.option("--max-refills", type=click.IntRange(min=0), default=3, help="Dynamic sampling: further rounds of draws in place of groups without spread; 0 for none.")
+@click.option("--overlong-buffer", type=click.IntRange(min=0), default=0, help="Soft overlong punishment: over the last N tokens the reward falls by up to 1.")
+@click.option("--max-refills", type=click.IntRange(min=0), default=3, help="Dynamic sampling: rounds of draws in place of groups without spread; 0: none.")
 @click.option("--min-spread", type=click.FloatRange(min=0), default=1e-4, help="Standard deviation of rewards above which a group has spread.")
 @click.option("--curriculum", is_flag=True, help="Take prompts by falling pass_rate (lore-rl select), from easy to hard, instead of at random.")
 @click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
@@ -107,7 +107,8 @@ def cli(
         from lore_cli.train.tracking import tracking
 
         with stream.output_directory(output, force=force or training.resume) as folder:
-            task = rl.Task(pairs, [_capabilities(pair, rulebook, rewarding.glossary) for pair in pairs], taught, rulebook, card.layout, card.prompt, rewarding.weights, rewarding.glossary)
+            tested = [_capabilities(pair, rulebook, rewarding.glossary) for pair in pairs]
+            task = rl.Task(pairs, tested, taught, rulebook, card.layout, card.prompt, rewarding.weights, rewarding.glossary)
             settings = rl.Settings(seed=run.seed, alarms=limits, **options)
             held_out = training.held_out(rulebook, card.layout, card.prompt)
             summary = rl.train(task, model, settings, folder, Checkpoints(kept, training.save_steps), tracking(training.report_to, output), run.log, held_out)
@@ -127,11 +128,12 @@ def _rows(inputs: Inputs, traces: str | None, layout: Layout, benchmark: KnownPa
 
     pairs = [pair for pair in inputs.read(Trace) if pair.grade is not None]
     if not pairs:
-        raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give pairs with `grade`, for example from lore-rl select")
+        raise BadInput("no pair has a human grade: there is nothing to align with", field="grade", hint="give graded pairs, for example from lore-rl select")
     taught = list(stream.read(Trace, [traces])) if traces else []
     odd = next((trace for trace in taught if trace.completion and layout_of(trace.completion) != layout), None)
     if odd is not None:
-        raise BadInput(f"is written as {layout_of(odd.completion or '')}, the model answers as {layout}", where=f"row '{odd.id}'", field="completion", hint="give the traces that the model was taught with")
+        found, hint = layout_of(odd.completion or ""), "give the traces that the model was taught with"
+        raise BadInput(f"is written as {found}, the model answers as {layout}", where=f"row '{odd.id}'", field="completion", hint=hint)
     refuse_leaks([*pairs, *taught], benchmark)
     return pairs, taught
 
