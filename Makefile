@@ -135,8 +135,9 @@ $(R)/student.manifest.json: $(R)/soft.jsonl
 $(R)/plan.json.manifest.json: $(LOG) $(R)/student.manifest.json
 	$(LORE)tier plan $(LOG) $(PLAN) --cache $(R)/cache --student student:$(R)/student --tail hf:$(R)/rl -o $(R)/plan.json $(COMMON)
 
+# A model trained anew may disagree with the one before; here the reports tell by how much, and nobody is served meanwhile.
 $(R)/cache.manifest.json: $(R)/plan.json.manifest.json $(PAGES) $(R)/rl.manifest.json $(RULEBOOK)
-	$(ONE_CORE) $(LORE)tier refresh --plan $(R)/plan.json --pairs $(PAGES) --judge hf:$(R)/rl $(RULES) --cache $(R)/cache $(REFRESH) --seed $(SEED) $(PARTLY)
+	$(ONE_CORE) $(LORE)tier refresh --plan $(R)/plan.json --pairs $(PAGES) --judge hf:$(R)/rl $(RULES) --cache $(R)/cache --min-agreement 0 $(REFRESH) --seed $(SEED) $(PARTLY)
 
 # Pages of held-out queries only: no judge has learnt from them.
 $(R)/replay.json: $(R)/cache.manifest.json $(R)/held-out.jsonl
