@@ -14,7 +14,7 @@ from expert_server import NAME, PAIRS, ExpertServer, teach, traces
 from lore_cli.errors import Missing
 from lore_cli.judges import JudgeSettings, cached, open_judge, tiered
 from lore_cli.judges import plan as plans
-from lore_cli.judges.asking import Asking, Unwanted
+from lore_cli.judges.asking import Asking, Unwanted, question_of
 from lore_cli.judges.recent import Recent
 from lore_cli.judges.tiered import Live
 from lore_cli.judges.absent import open_or_wait
@@ -188,6 +188,15 @@ def test_a_pair_that_the_model_failed_for_is_not_put_to_it_again_at_once(shop):
     tail.fails = frozenset()
     now[0] += 11
     assert ask(judge, rare) == [("model", "model", 0)]
+
+
+def test_an_answer_that_comes_between_routing_and_asking_is_no_failure(shop):
+    tail, rare = WordJudge(), pair("rare vase", 3)
+    judge = live_system(shop, WordJudge(), tail, deadline_s=10)
+    routed = judge.begin([rare])
+    judge.recent.put(question_of(rare), next(WordJudge()([rare])))
+    judge.finish(routed)
+    assert judge.verdict(routed[0]).raw["route"] == "model"
 
 
 def test_many_who_ask_the_same_at_once_are_one_question(shop):

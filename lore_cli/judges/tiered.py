@@ -196,7 +196,7 @@ class TieredJudge:
     def _failed_lately(self, one: Routed) -> bool:
         """Whether the model failed for this pair a moment ago, so that it is not asked."""
         known = self.recent.get(question_of(one.pair)) if self.recent is not None else None
-        if known is None:
+        if known is None or known.verdict is not None:
             return False
         one.go(f"model: failed {known.age_s:.0f} s ago")
         one.fallback, one.failure = "model failed", _failed(one.pair, self.name, "the model failed for this pair a moment ago")
