@@ -18,6 +18,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.masking_utils import create_bidirectional_mask
 
 _OPSET = 17
 
@@ -41,8 +42,9 @@ class _FirstToken(_Logits):
 
     def logits(self, **batch: torch.Tensor) -> torch.Tensor:
         bert = self.model.bert
-        mask = (1.0 - batch.pop("attention_mask")[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        attention_mask = batch.pop("attention_mask")
         hidden = bert.embeddings(**batch)
+        mask = create_bidirectional_mask(config=bert.config, inputs_embeds=hidden, attention_mask=attention_mask)
         *layers, last = bert.encoder.layer
         for layer in layers:
             hidden = layer(hidden, mask)
