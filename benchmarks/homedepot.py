@@ -169,7 +169,8 @@ def main() -> None:
     queries = {name: len({query_key(pair.query) for pair in pairs}) for name, pairs in (("train", train), ("test", test))}
     head = f"{len(train):,} pairs of {queries['train']:,} queries to learn from, {len(test):,} of {queries['test']:,} others to measure on. {'. '.join(notes)}."
     command = sections.command().replace(asked.pairs, "DEV.parquet")
-    sections.publish("homedepot", "Real human grades: Home Depot", command, f"{head}\n\n{tables(test, given, [(OURS, PEER), (decided(OURS), PEER), (decided(OURS), decided(PEER))])}", where, asked.write)
+    body = tables(test, given, [(OURS, PEER), (decided(OURS), PEER), (decided(OURS), decided(PEER))])
+    sections.publish("homedepot", "Real human grades: Home Depot", command, f"{head}\n\n{body}", where, asked.write)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ def main() -> None:
             distilled.lore_distill("train", file, *start, *how, "-o", folder / "student")
             rows += [[name, *row] for row in measured(systems(folder / "student", test, folder), len(test), given.rounds)]
     table = sections.markdown(["encoder", "system", "pairs/s", "ratio", "grades that differ"], rows)
-    goal = f"Goal: {GOAL:g} times {PEER} with the same grades; int8 may flip {MOST_FLIPS:.1%}. Batches of {BATCH}, {len(test):,} pairs. A student of a few seconds is unsure of many pairs, which flip easily."
+    goal = f"Goal: {GOAL:g} times {PEER} with the same grades; int8 may flip {MOST_FLIPS:.1%}. Batches of {BATCH}, {len(test):,} pairs."
+    goal += " A student of a few seconds is unsure of many pairs, which flip easily."
     sections.publish("student", "Speed of the student", sections.command().replace(given.pairs, "PAIRS"), f"{table}\n\n{goal}", where, given.write)
 
 

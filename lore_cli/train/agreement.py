@@ -50,7 +50,7 @@ def scores(given: Any, wanted: Any, several: bool = True) -> dict[str, Any]:
 
 
 def _slices(rows: Sequence[SoftRow], reference: Any) -> dict[tuple[str, str], list[int]]:
-    """Row numbers by grade, by capability (the benchmark's `criteria`, and the attributes that the teacher held against the item) and by how often the query is asked."""
+    """Row numbers by grade, by capability (the benchmark's `criteria`, the attributes that the teacher held against the item), by how often the query is asked."""
     found: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
         names = {("grade", GRADES[reference[number]])} if reference[number] >= 0 else set()
@@ -68,5 +68,6 @@ def table(report: dict[str, Any]) -> str:
     lines = [f"{'slice':<34}{'rows':>7}{'acc2':>7}{'acc4':>7}{'macro-F1':>10}"] if report.get("slices") else []
     for one in report.get("slices", ()):
         if one["n"]:
-            lines.append(f"{one['slice'] + ' ' + one['value']:<34}{one['n']:>7}{one['acc2']:>7.3f}{one['acc4']:>7.3f}{'' if one['macro_f1'] is None else format(one['macro_f1'], '.3f'):>10}")
+            macro_f1 = "" if one["macro_f1"] is None else f"{one['macro_f1']:.3f}"
+            lines.append(f"{one['slice'] + ' ' + one['value']:<34}{one['n']:>7}{one['acc2']:>7.3f}{one['acc4']:>7.3f}{macro_f1:>10}")
     return "\n".join(lines)

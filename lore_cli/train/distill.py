@@ -36,7 +36,10 @@ _WARM = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. epochs: passes over the rows; max_seconds ends earlier, the learning rate following the clock. rates: (Muon, AdamW) of a fresh encoder or (0, AdamW) of a given one."""
+    """How to train. epochs: passes over the rows; max_seconds ends earlier, the learning rate following the clock.
+
+    rates: (Muon, AdamW) of a fresh encoder or (0, AdamW) of a given one.
+    """
 
     weights: Weights = PRESETS["lore"]
     max_length: int = 128

@@ -27,7 +27,10 @@ _BATCH = 64  # of the held-out rows
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be made. base: an encoder to start from; without it a fresh one of `size`. rate: AdamW's, the built-in one where None. Others: distill.Settings, calibrate.fit."""
+    """What is to be made. base: an encoder to start from; without it a fresh one of `size`. learning_rate: AdamW's, the built-in one where None.
+
+    Others: distill.Settings, calibrate.fit.
+    """
 
     weights: Weights
     architecture: Architecture

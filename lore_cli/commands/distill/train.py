@@ -24,7 +24,7 @@ _NEEDED = (("torch", "train"), ("transformers", "train"), ("sentence_transformer
 @click.option("--model", "base", metavar="ENCODER", help="Encoder to start from: a local directory or hub id.")
 @click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="A new encoder and tokenizer from the rows' own text; tiny without --model.")
 @click.option("--architecture", type=click.Choice(["cross", "bi"]), default="cross", help="Query and item are read together, or apart, so that an item's vector can be kept.")
-@click.option("--features", type=click.Choice(["path", "text"]), help="Read the deterministic expert's path beside the text, or the text alone; path, and of --architecture bi text.")
+@click.option("--features", type=click.Choice(["path", "text"]), help="Read the expert's path beside the text, or the text alone; path, and of --architecture bi text.")
 @click.option("--rulebook", metavar="FILE", help="Rulebook (TOML) of the path; the built-in one without it.")
 @click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL) for the path; repeatable.")
 @click.option("--preset", type=click.Choice(["lore", "walmart", "mkd"]), default="lore", help="Weights of the losses; those given below count before it.")
@@ -39,12 +39,13 @@ _NEEDED = (("torch", "train"), ("transformers", "train"), ("sentence_transformer
 @click.option("--max-length", type=click.IntRange(16, 8192), default=128, help="Tokens of a pair, or of each side of --architecture bi; longer items are cut.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="AdamW's rate; 2e-3 from scratch, 5e-5 from a model.")
 @click.option("--held-out", type=click.FloatRange(0, 0.9), default=0.1, help="Share of queries held out for calibration and the agreement report.")
-@click.option("--calibration", type=click.Choice(["temperature", "isotonic"]), default="temperature", help="How scores are made probabilities, on the held-out rows.")
-@click.option("--decide", type=click.Choice(["likeliest", "macro-f1"]), default="likeliest", help="The grade given: the likeliest, or rare ones favoured as Macro-F1 is best on the held-out rows.")
-@click.option("--target-error", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Answers that may be wrong more often are marked unsure; tier:PLAN hands them to the model.")
+@click.option("--calibration", type=click.Choice(["temperature", "isotonic"]), default="temperature", help="How scores become probabilities.")
+@click.option("--decide", type=click.Choice(["likeliest", "macro-f1"]), default="likeliest", help="The likeliest grade, or rare ones favoured for the best Macro-F1.")
+@click.option("--target-error", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Mark answers unsure that are wrong more often; tier:PLAN asks the model.")
 def cli(
-    inputs: Inputs, output: Output, run: Run, base: str | None, from_scratch: str | None, features: str | None, rulebook: str | None, knowledge: tuple[str, ...], preset: str, **options: Any
-) -> int:
+    inputs: Inputs, output: Output, run: Run, base: str | None, from_scratch: str | None, features: str | None, rulebook: str | None,
+    knowledge: tuple[str, ...], preset: str, **options: Any,
+) -> int:  # fmt: skip
     """Train the student on labelled pairs; writes a directory for student:PATH.
 
     Reads rows of `lore-distill label` (pairs with a human grade alone do too) and holds them in memory. A row whose teacher failed counts by its human
