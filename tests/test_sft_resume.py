@@ -138,6 +138,14 @@ def test_unfinished_work_is_not_thrown_away_unasked_and_force_begins_anew(rows, 
     assert same(weights(tmp_path / "model"), whole) and not (tmp_path / "model.unfinished").exists()
 
 
+def test_a_folder_of_somebody_else_is_left_alone(rows, tmp_path):
+    (tmp_path / "model.unfinished").mkdir()
+    (tmp_path / "model.unfinished" / "notes.txt").write_text("mine")
+    for options in ((), ("--force",), ("--resume",)):
+        done = lore("lore-sft", rows, *SETTINGS, *options, "-o", tmp_path / "model")
+        assert done.code == 2 and "is in the way" in done.err and (tmp_path / "model.unfinished" / "notes.txt").exists()
+
+
 def test_resuming_what_is_finished_does_nothing_and_resuming_nothing_begins(rows, tmp_path):
     asked = ("lore-sft", rows, "--from-scratch", "tiny", "--batch-tokens", 512, "--max-steps", 2, "--resume", "-o", tmp_path / "model")
     assert lore(*asked).code == 0

@@ -81,6 +81,7 @@ class Checkpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Declare the checkpoint complete, then remove what is no longer needed."""
+        PartialState().wait_for_everyone()  # each process saves its own random state
         if not state.is_world_process_zero:
             return
         written = self.folder / f"checkpoint-{state.global_step}"

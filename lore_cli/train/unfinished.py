@@ -24,14 +24,16 @@ COMPLETE = "complete.json"
 def unfinished(output: str, identity: dict[str, Any], *, resume: bool, force: bool) -> Iterator[Path]:
     """The folder for checkpoints. Gone when the block ends well, and when it ends badly before the first checkpoint.
 
-    identity: what determines the result (hash of the data, model, rulebook, options); JSON. Raises `UsageError` when unfinished work is in the way,
-    and when --resume is asked for under another identity, naming the difference.
+    identity: what determines the result (hash of the data, model, rulebook, options); JSON. Raises `UsageError` when unfinished work or
+    somebody else's folder is in the way, and when --resume is asked for under another identity, naming the difference.
     """
     folder = folder_of(output)
     if not is_first_process():
         yield folder
         return
     begun = latest(folder) is not None
+    if folder.exists() and not (folder / _IDENTITY).exists():
+        raise UsageError(f"{folder} is in the way, and no training of ours left it", hint="move it away, or choose another --output")
     if resume and begun:
         refuse_difference(read_json(folder / _IDENTITY, "the identity of unfinished training"), identity, str(folder))
     elif begun and not force:
