@@ -38,6 +38,15 @@ def load_for_training(base: str, *, frozen: bool = False, quantization: Any = No
     return model, tokenizer
 
 
+def trainer_basics(seed: int) -> dict[str, Any]:
+    """What every trainer is told, whatever it trains: bfloat16 and recomputed activations on a GPU only, finite losses, no output and no files of its own."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "max_grad_norm": 1.0, "use_cpu": not on_gpu, "bf16": on_gpu, "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu,
+        "logging_nan_inf_filter": False, "save_strategy": "no", "disable_tqdm": True, "seed": seed, "data_seed": seed,
+    }  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One training row as token ids; the first `prompt` of them are read, the rest are learnt."""

@@ -25,7 +25,7 @@ from torch import nn
 from lore_cli.judges.encoders import HEAD_FILE
 from lore_cli.progress import Log
 from lore_cli.train import encoder
-from lore_cli.train.common import Clock, Watch, run, warm_cosine
+from lore_cli.train.common import Clock, Watch, run, trainer_basics, warm_cosine
 from lore_cli.train.examples import Examples, batches
 from lore_cli.train.losses import Targets, total_loss
 from lore_cli.train.optimizer import MuonAdamW
@@ -128,22 +128,14 @@ def _optimizer(learner: nn.Module, settings: Settings, fresh: bool) -> Any:
 
 
 def _config(kind: type, settings: Settings, schedule: list[list[int]]) -> Any:
-    on_gpu = torch.cuda.is_available()
     return kind(
         output_dir=tempfile.gettempdir(),  # nothing is written there: the caller saves
+        **trainer_basics(settings.seed) | {"gradient_checkpointing": False},  # an encoder is small
         max_steps=len(schedule),
         per_device_train_batch_size=settings.batch_size,
         batch_sampler=lambda *_, **__: schedule,
-        max_grad_norm=1.0,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        dataloader_pin_memory=on_gpu,
         logging_steps=50,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
         report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
     )
 
 

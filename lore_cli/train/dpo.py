@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
@@ -25,7 +24,7 @@ from lore_cli.errors import BadInput
 from lore_cli.models.hf import is_small
 from lore_cli.progress import Log
 from lore_cli.train.checkpoints import Checkpoints, Resumable
-from lore_cli.train.common import Clock, Watch, encode, load_for_training, run
+from lore_cli.train.common import Clock, Watch, encode, load_for_training, run, trainer_basics
 from lore_cli.train.curves import write_history
 from lore_cli.train.quiet import hush
 
@@ -116,31 +115,21 @@ def _rows(preferences: Sequence[Preference], tokenizer: Any, context: int) -> li
 
 
 def _config(settings: Settings, rate: float, folder: Path) -> DPOConfig:
-    on_gpu = torch.cuda.is_available()
     with_sft = settings.sft_weight > 0
     return DPOConfig(
         output_dir=str(folder),
+        **trainer_basics(settings.seed),
         per_device_train_batch_size=settings.batch,
         learning_rate=rate,
         lr_scheduler_type="constant",
         optim="adamw_torch",
-        max_grad_norm=1.0,
         beta=settings.beta,
         loss_type=[settings.loss_type, "sft"] if with_sft else [settings.loss_type],
         loss_weights=[1.0, settings.sft_weight] if with_sft else None,
         max_length=None,
         max_steps=settings.max_steps,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
-        dataloader_pin_memory=on_gpu,
         logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
         report_to="none",
-        disable_tqdm=True,
     )
 
 

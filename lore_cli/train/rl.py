@@ -35,7 +35,7 @@ from lore_cli.train import rewards
 from lore_cli.train.alarms import LIMITS, alarm
 from lore_cli.train.bases import write_model
 from lore_cli.train.checkpoints import Checkpoints
-from lore_cli.train.common import Clock, Watch, encode, load_for_training, pad, run, token_batches
+from lore_cli.train.common import Clock, Watch, encode, load_for_training, pad, run, token_batches, trainer_basics
 from lore_cli.train.curves import write_history
 from lore_cli.train.evaluation import TOLD, Evaluation, HeldOut, told
 from lore_cli.train.finite import diverged
@@ -241,9 +241,9 @@ def _overflow(trainer: Trainer, prompt: Prompt) -> BadInput | None:
 
 def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[str, Any]) -> GRPOConfig:
     """TRL's settings for ours."""
-    on_gpu = torch.cuda.is_available()
     return GRPOConfig(
         output_dir=str(folder),
+        **trainer_basics(settings.seed),
         per_device_train_batch_size=settings.generations * settings.prompts_per_step,
         num_generations=settings.generations,
         temperature=settings.temperature,
@@ -251,7 +251,6 @@ def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[
         learning_rate=rate,
         lr_scheduler_type="constant",
         optim="adamw_torch",
-        max_grad_norm=1.0,
         beta=settings.beta,
         epsilon=settings.epsilon,
         epsilon_high=settings.epsilon_high,
@@ -262,18 +261,9 @@ def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[
         top_entropy_quantile=settings.top_entropy_quantile,
         mask_truncated_completions=settings.mask_truncated_completions,
         max_steps=settings.max_steps,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
-        dataloader_pin_memory=on_gpu,
         logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
         use_vllm=settings.vllm is not None,
         vllm_mode=settings.vllm or "colocate",
-        disable_tqdm=True,
         remove_unused_columns=False,
         log_completions=False,
         **tracked,

@@ -27,7 +27,7 @@ from lore_cli.progress import Log
 from lore_cli.records import Trace
 from lore_cli.train.bases import adapted, from_scratch, write_model
 from lore_cli.train.checkpoints import Checkpoints, Resumable
-from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, warm_cosine
+from lore_cli.train.common import Clock, Row, Watch, completion_loss, encode, load_for_training, pad, run, token_batches, trainer_basics, warm_cosine
 from lore_cli.train.curves import write_history
 from lore_cli.train.evaluation import TOLD, Evaluated, Evaluation, HeldOut, told
 from lore_cli.train.optimizer import ADAMW_RATE, muon_adamw
@@ -177,29 +177,19 @@ def _optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:
 
 
 def _config(settings: Settings, steps: int, folder: Path, tracked: dict[str, Any]) -> SFTConfig:
-    on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(folder),
+        **trainer_basics(settings.seed),
         per_device_train_batch_size=1,
         max_steps=steps,
-        max_grad_norm=1.0,
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        gradient_checkpointing=on_gpu,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        dataloader_pin_memory=on_gpu,
         logging_steps=max(1, min(50, steps // 50)),
-        logging_nan_inf_filter=False,
-        save_strategy="no",
         ddp_find_unused_parameters=False,
         accelerator_config={"even_batches": False},  # the schedule gives every process as many batches
         **tracked,
-        disable_tqdm=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
     )
 
 
