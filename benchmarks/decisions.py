@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from homedepot import split
-from shared import sections
+from shared import distilled, sections
 
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.rair.intervals import bca, draw_sums, leave_one_out
@@ -78,7 +77,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     asked = parser.parse_args()
     where = sections.machine()
-    train, test = split(asked.pairs, asked.rows, 0)
+    train, test = distilled.split(asked.pairs, asked.rows, 0)
     numbers: dict[str, int] = {}
     query = numpy.array([numbers.setdefault(fold(pair.query), len(numbers)) for pair in test])
     with tempfile.TemporaryDirectory() as folder:

@@ -62,7 +62,7 @@ def test_a_section_replaces_itself_and_nothing_else():
         placed("<!-- benchmark: a -->\n", "a", one)
 
 
-@pytest.mark.parametrize("name", ["stream", "startup", "clean", "overhead", "taxonomy", "captioner", "http_judge", "expert", "homedepot", "student", "grpo", "rl_study", "dpo"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py")))
 def test_each_benchmark_explains_itself(name: str):
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout and "--write" in done.stdout
