@@ -11,7 +11,7 @@ from commands_run import ROOT, lore
 from lore_cli import answer, modelcard
 from lore_cli.answer import AnswerError, layout_of, parse
 from lore_cli.commands import sft
-from lore_cli.records import Trace
+from lore_cli.records import Item, Pair, Trace
 from lore_cli.records import parse as record
 from lore_cli.rulebook import load_rulebook
 from lore_cli.train import rewards
@@ -63,8 +63,10 @@ def test_free_text_is_read_back_and_only_its_last_line_is_a_grade():
 
 
 def test_free_text_earns_no_adherence_and_its_layout_is_told_from_the_rows():
-    assert rewards.reward_parts(TEXT, "L4", RULEBOOK, "free") == {"grade": 1.0, "ordinal": 1.0, "format": 1.0, "adherence": 0.0}
-    assert rewards.reward_parts("They want a sofa.", "L4", RULEBOOK, "free") == dict.fromkeys(rewards.WEIGHTS, 0.0)
+    pair = Pair("1", "sofa", Item("1", "sofa"), "L4")
+    earned = {"grade": 1.0, "ordinal": 1.0, "right": 1.0, "format": 1.0, "adherence": 0.0, "evidence": 0.0, "path": 0.0, "length": 1.0}
+    assert rewards.reward_parts(TEXT, pair, RULEBOOK, "free") == earned
+    assert rewards.reward_parts("They want a sofa.", pair, RULEBOOK, "free") == dict.fromkeys(rewards.WEIGHTS, 0.0)
     traces = [record(Trace, row) for row in synth("--naive")]
     assert sft.layout_of(traces) == "free" and sft.prompt_of(traces, RULEBOOK) == "short"
     asked = [record(Trace, row) for row in synth("--naive", "--prompt", "naive")]

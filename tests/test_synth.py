@@ -19,7 +19,7 @@ from lore_cli.rulebook import load_rulebook
 from lore_cli.synth import Dropped
 from lore_cli.synth.knowledge import TaughtKnowledge
 from lore_cli.synth.rules import ExpertRules, Room, Text
-from lore_cli.synth.taught import Naive, TaughtRules
+from lore_cli.synth.taught import TaughtRules
 from lore_cli.synth.teacher import Teacher
 from lore_cli.synth.visual import Captioned, TaughtVisual
 from scripted import GOOD, LOWER, NEEDS, teacher, trace

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lore_cli.models import Look, TextModel, Usage
+from lore_cli.models import Look, Usage
 from lore_cli.models.metered import PICTURE_TOKENS, Meter
 
 _BYTES_A_TOKEN = 4  # of English and JSON in today's tokenizers, a rule of thumb; Chinese text has fewer

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lore_cli.answer import item_lines
 from lore_cli.path.quoted import evidence_holds
-from lore_cli.path.text import GAP, tokenise
+from lore_cli.path.text import GAP, normalise, tokenise
 from lore_cli.records import GRADES, Item, Match, Need, Pair
 from lore_cli.rulebook import Rulebook
 
