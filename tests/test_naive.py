@@ -10,11 +10,10 @@ import pytest
 from commands_run import ROOT, lore
 from lore_cli import answer, modelcard
 from lore_cli.answer import AnswerError, layout_of, parse
-from lore_cli.commands import sft
 from lore_cli.records import Item, Pair, Trace
 from lore_cli.records import parse as record
 from lore_cli.rulebook import load_rulebook
-from lore_cli.train import rewards
+from lore_cli.train import data, rewards
 
 RULEBOOK = load_rulebook()
 PAIRS, KNOWLEDGE = ROOT / "examples" / "pairs.jsonl", ("--knowledge", ROOT / "examples" / "glossary.jsonl")
@@ -68,9 +67,9 @@ def test_free_text_earns_no_adherence_and_its_layout_is_told_from_the_rows():
     assert rewards.reward_parts(TEXT, pair, RULEBOOK, "free") == earned
     assert rewards.reward_parts("They want a sofa.", pair, RULEBOOK, "free") == dict.fromkeys(rewards.WEIGHTS, 0.0)
     traces = [record(Trace, row) for row in synth("--naive")]
-    assert sft.layout_of(traces) == "free" and sft.prompt_of(traces, RULEBOOK) == "short"
+    assert data.lesson_of(traces, RULEBOOK).layout == "free" and data.prompt_of(traces, RULEBOOK) == "short"
     asked = [record(Trace, row) for row in synth("--naive", "--prompt", "naive")]
-    assert sft.prompt_of(asked, RULEBOOK) == "naive" and "step by step" in (asked[0].prompt or "")
+    assert data.prompt_of(asked, RULEBOOK) == "naive" and "step by step" in (asked[0].prompt or "")
 
 
 def test_a_model_learns_free_text_and_is_judged_by_its_grade_alone(tmp_path: Path):

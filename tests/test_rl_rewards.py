@@ -72,7 +72,7 @@ def test_a_traces_own_needs_come_before_the_experts():
 
 def test_a_shops_own_word_is_a_need_where_its_glossary_says_so():
     row = parse(Pair, {**LAMP, "query": "glowy thing"})
-    glossary = Glossary((Entry("glowy thing", (Need("category", "lamp"),)),), "test")
+    glossary = Glossary((Entry("glowy thing", (Need("category", "lamp"),)),), "glowy")
     text = written("category = lamp ; found lamp [category] ; exact")
     assert rewards.reward_parts(text, row, toys.RULEBOOK, glossary=glossary)["grade"] == 1.0
     assert rewards.reward_parts(text, row, toys.RULEBOOK)["grade"] == 0.0
