@@ -37,6 +37,13 @@ def test_answers_are_those_of_the_deployed_system(served):
     assert answer.json["took_ms"] > 0
 
 
+def test_small_replies_do_not_wait_for_the_clients_acknowledgement():
+    from lore_cli.tier.serve.server import listen
+
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "uvicorn writes head and body apart: Nagle's algorithm would hold the second back"
+
+
 def test_a_malformed_item_has_its_error_in_its_place(served):
     rows = [ITEM, {"id": 5, "title": "x"}, "text", {"id": "a"}, {"id": "b", "title": "Sofa", "price": "cheap"}, {"id": "c", "title": "Desk"}]
     verdicts = served.judge("oak desk", rows).verdicts
