@@ -70,7 +70,7 @@ def cli(
         run.log.say(by_grade(reason, grades), reason=reason, grades=grades)
     if unmet:
         raise unmet
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code
 
 
 def by_grade(name: str, grades: Mapping[str, int]) -> str:

@@ -86,7 +86,7 @@ def cli(
     for reason, count in miner.skipped.most_common():
         run.log.say(f"no variant of {count} failures: {reason}")
     run.log.say(f"{sum(miner.made.values())} variants of {len(failing)} failures", **counts)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code
 
 
 def _kinds(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lore_cli import errors, stream
+from lore_cli.progress import Log
 from lore_cli.records import AnyRecord
 
 _PEEKED = 100  # rows that are read and checked before anything is loaded or paid for
@@ -46,6 +47,17 @@ class Inputs:
         self.rejects.add(problem, text)
         if self.on_bad != "skip":
             raise problem
+
+    @property
+    def exit_code(self) -> int:
+        """Done, or done in part where bad rows were skipped."""
+        return errors.EXIT_PARTIAL if self.rejects.count else errors.EXIT_DONE
+
+    def end(self, log: Log) -> int:
+        """Say how many bad rows were skipped, if any; the exit code."""
+        if self.rejects.count:
+            log.say(f"{self.rejects.count} bad rows skipped", bad_rows=self.rejects.count)
+        return self.exit_code
 
     @property
     def folder(self) -> Path:

@@ -10,7 +10,7 @@ import click
 from lore_cli import stream
 from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
 from lore_cli.commands.training import Training, digest, not_in_options, training_options
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from lore_cli.errors import EXIT_DONE, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
 from lore_cli.records import Trace
@@ -94,9 +94,7 @@ def cli(
             write_readme(folder, card, read, options | {"seed": run.seed}, summary)
         write_manifest(output, command=run.name, inputs=read, settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
     run.log.say(", ".join(f"{name} {value:,}" for name, value in summary.items()), **summary)
-    if inputs.rejects.count:
-        run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.end(run.log)
 
 
 def _lesson(inputs: Inputs, rulebook: Rulebook, not_in: tuple[str, ...], shared_items: bool, allow_rulebook_change: bool) -> Lesson:

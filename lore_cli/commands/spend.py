@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli import stream
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, Missing, UsageError, require
+from lore_cli.errors import BadInput, Missing, UsageError, require
 from lore_cli.progress import Log
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def emit(path: str, force: bool, spending: Spending, outcomes: Iterator[Outcome]
     log.say(f"{writer.count} requests in {path}; {sum(states.values())} rows: {told['wait']} wait for them, {told['done']} would be done, {told['rejected']} rejected, {told['failed']} failed", requests=writer.count, **told)
     if not writer.count:
         log.say("nothing waits: the same command without --emit-batch writes the output")
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.exit_code
 
 
 def dry_run(rehearse: Callable[[Callable[[str], None]], int], spending: Spending, inputs: Inputs, log: Log) -> int:
@@ -161,7 +161,7 @@ def dry_run(rehearse: Callable[[Callable[[str], None]], int], spending: Spending
     if not estimates:
         log.say("no language model: nothing is asked")
     sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.exit_code
 
 
 def _range(part: dict[str, dict[str, Any]], name: str) -> str:

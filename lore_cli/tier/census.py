@@ -23,7 +23,10 @@ RULEBOOK_COPY = "rulebook.toml"  # beside a generation: what its verdicts were g
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the candidates. reasons: why pairs must be judged. confirmed: kept, since the edit of the rulebook does not touch them."""
+    """What became of the candidates. reasons: why pairs must be judged. confirmed: kept under an edited rulebook whose changed rules do not touch them.
+
+    oldest: when the oldest verdict kept was given.
+    """
 
     kept: int = 0
     confirmed: int = 0

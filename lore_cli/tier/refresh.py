@@ -12,9 +12,9 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lore_cli.judges.plan import Plan, listed_queries
 from lore_cli.models.metered import LIMIT_REACHED
 from lore_cli.records import Pair, Verdict
 from lore_cli.tier import cache
-from lore_cli.tier.census import RULEBOOK_COPY, Census, Waiting, changes_since
+from lore_cli.tier.census import Counts, RULEBOOK_COPY, Census, Waiting, changes_since
 from lore_cli.tier.validation import Comparison, Limits, compare
 
 _COMMIT_EVERY, _COMMIT_SECONDS = 256, 2.0
@@ -61,27 +61,19 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Summary:
-    """What a refresh did. `number`: the generation published, None when none was. `reasons`: why pairs had to be judged. `refused`: why it was not published.
+class Summary(Counts):
+    """What a refresh did, and what its census counted. `number`: the generation published, None when none was. `refused`: why it was not published.
 
-    confirmed: kept under an edited rulebook whose changed rules do not touch them. postponed: due, but beyond the budget. oldest: when the
-    oldest verdict kept was given.
+    postponed: due, but beyond the budget.
     """
 
     number: int | None = None
-    kept: int = 0
-    confirmed: int = 0
     judged: int = 0
     failed: int = 0
     postponed: int = 0
-    taken_up: int = 0
     dropped: int = 0
-    not_head: int = 0
-    repeated: int = 0
     refused: str = ""
     problem: str = ""
-    oldest: int | None = None
-    reasons: Counter[str] = field(default_factory=Counter)
     comparison: Comparison | None = None
 
 
@@ -170,10 +162,9 @@ def _census(
 
 
 def _summary(census: Census, served: Store | None, problem: str) -> Summary:
-    counts = census.counts
-    dropped = len(served) - counts.in_served if served is not None else 0
-    same = {name: getattr(counts, name) for name in ("kept", "confirmed", "taken_up", "not_head", "repeated", "oldest", "reasons")}
-    return Summary(problem=problem, dropped=dropped, **same)
+    counted = {each.name: getattr(census.counts, each.name) for each in fields(census.counts)}
+    dropped = len(served) - census.counts.in_served if served is not None else 0
+    return Summary(**counted, problem=problem, dropped=dropped)
 
 
 class _Budget:

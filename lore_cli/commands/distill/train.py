@@ -98,4 +98,4 @@ def cli(
     for line in agreement.table(info.report["agreement"]).splitlines():
         run.log.say(line)
     run.log.say(distilling.summary(info), **counts)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code

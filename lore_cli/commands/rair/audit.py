@@ -59,4 +59,4 @@ def cli(inputs: Inputs, run: Run, gold: Gold, variants: str | None, unlabelled: 
         stream.write_json_atomic(json_path, document)
         counts = {"pairs": document["pairs"], "unjudged": document["unjudged"], "bad_rows": inputs.rejects.count}
         write_manifest(json_path, command=run.name, inputs=[s for s in files if s != "-"] + gold.files(), settings=run.settings, counts=counts)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code

@@ -91,4 +91,4 @@ def cli(
     for note in notes:
         run.log.say(note)
     run.log.say(", ".join(f"{name} {entry['pairs']} pairs of {entry['queries']} queries" for name, entry in card["subsets"].items()) + f"; {left.rows} pairs for training, {left.left_out} left out for a held-out query", **counts)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code

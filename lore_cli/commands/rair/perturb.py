@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lore_cli import errors, stream
+from lore_cli import stream
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, rulebook_option, run_options
 from lore_cli.commands.verbs import SETTINGS
 from lore_cli.images import Relocation
@@ -52,4 +52,4 @@ def cli(inputs: Inputs, output: Output, run: Run, rulebook: Rulebook) -> int:
     counts = {**written, "bad_rows": inputs.rejects.count}
     write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity={"rulebook": rulebook.hash}, counts=counts)
     run.log.say(", ".join(f"{kind} {count:,}" for kind, count in written.items()), **counts)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code

@@ -63,6 +63,4 @@ def cli(inputs: Inputs, output: Output, run: Run, size: int, by: tuple[str, ...]
     for name, stratum in sorted(frame.strata.items()):
         run.log.say(f"{name}: {stratum.drawn} of {stratum.rows} pairs")
     run.log.say(f"{writer.count} of {aside.count} pairs to label", written=writer.count)
-    if inputs.rejects.count:
-        run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.end(run.log)

@@ -64,4 +64,4 @@ def cli(
     counts = {"pairs": len(tally.cell), "queries": len(tally.queries), **document["unjudged"], "bad_rows": inputs.rejects.count}
     for path in documents.files:
         write_manifest(path, command=run.name, inputs=[s for s in (*inputs.sources, *filter(None, [ranking])) if s != "-"] + gold.files(), settings=run.settings, identity={"rulebook": book.hash}, counts=counts)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code

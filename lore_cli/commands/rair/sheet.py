@@ -54,7 +54,7 @@ def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool,
         counts = {"written": len(pairs), "bad_rows": inputs.rejects.count}
         write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, counts=counts)
     run.log.say(f"{len(pairs)} pairs", written=len(pairs))
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code
 
 
 @cli.command("import")

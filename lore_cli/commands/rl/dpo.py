@@ -11,7 +11,7 @@ from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option, run_options
 from lore_cli.commands.training import digest
 from lore_cli.commands.verbs import SETTINGS
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput
+from lore_cli.errors import EXIT_DONE, BadInput
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
 from lore_cli.records import Trace, row_of
@@ -78,7 +78,7 @@ def cli(inputs: Inputs, output: str, force: bool, resume: bool, rulebook: Rulebo
         counts = summary | {"bad_rows": inputs.rejects.count}
         write_manifest(output, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=counts)
     run.log.say(", ".join(f"{name} {value:g}" for name, value in counts.items()), **counts)
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.exit_code
 
 
 def _checked(trace: Trace, layout: Layout) -> Trace:

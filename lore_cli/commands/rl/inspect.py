@@ -9,7 +9,7 @@ import click
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, run_options
 from lore_cli.commands.verbs import SETTINGS
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from lore_cli.errors import UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Trace
 
@@ -53,7 +53,7 @@ def cli(inputs: Inputs, run: Run, worst: int, groups: int, before: str | None, h
         stream.write_text_atomic(html_path, rollouts_page(found))
         sources = [source for source in (*inputs.sources, *filter(None, [before])) if source != "-"]
         write_manifest(html_path, command=run.name, inputs=sources, settings=run.settings, counts={"bad_rows": inputs.rejects.count})
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.exit_code
 
 
 def _show(found: Inspection) -> None:

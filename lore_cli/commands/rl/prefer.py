@@ -6,7 +6,6 @@ import click
 
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
 from lore_cli.commands.verbs import SETTINGS
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Trace
 
@@ -37,4 +36,4 @@ def cli(inputs: Inputs, output: Output, run: Run, gap: float, per_group: int) ->
     counts = preferences.counts | {"bad_rows": inputs.rejects.count}
     write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, counts=counts)
     run.log.say("{pairs} pairs of {groups} groups, {groups_without_a_pair} groups without a pair, {cut_draws} cut draws left out, {bad_rows} bad rows skipped".format(**counts), **counts)
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.exit_code

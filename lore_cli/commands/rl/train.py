@@ -12,7 +12,7 @@ from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option
 from lore_cli.commands.rl.rewarding import Rewarding, reward_options
 from lore_cli.commands.training import Training, digest, not_in_options, training_options
 from lore_cli.commands.verbs import SETTINGS
-from lore_cli.errors import EXIT_DONE, EXIT_PARTIAL, BadInput, UsageError
+from lore_cli.errors import EXIT_DONE, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
 from lore_cli.records import Trace
@@ -116,9 +116,7 @@ def cli(
             write_readme(folder, card, read, options | {"seed": run.seed}, summary)
         write_manifest(output, command=run.name, inputs=read, settings=run.settings, identity=identity, counts=summary | {"bad_rows": inputs.rejects.count})
     run.log.say(", ".join(f"{name} {value:g}" for name, value in summary.items()), **summary)
-    if inputs.rejects.count:
-        run.log.say(f"{inputs.rejects.count} bad rows skipped", bad_rows=inputs.rejects.count)
-    return EXIT_PARTIAL if inputs.rejects.count else EXIT_DONE
+    return inputs.end(run.log)
 
 
 def _rows(inputs: Inputs, traces: str | None, layout: Layout, benchmark: KnownPairs | None) -> tuple[list[Trace], list[Trace]]:

@@ -152,7 +152,7 @@ def cli(
     run.log.say("\n" + planning.table(made), **counts)
     if before or report or html or bounds.bound:
         _tell_traffic(run, counted, economy, output.path, before, report, html)
-    return errors.EXIT_PARTIAL if inputs.rejects.count else errors.EXIT_DONE
+    return inputs.exit_code
 
 
 def _lists(previous: str | None) -> tuple[dict[str, int], dict[str, int]] | None:
