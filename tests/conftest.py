@@ -15,6 +15,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture
+def toy_size():
+    """Models from scratch are of toy size."""
+    import training_toys as toys
+
+    with toys.at_toy_size():
+        yield
+
+
+@pytest.fixture(scope="session")
+def toy_traces(tmp_path_factory):
+    """A file of the toy shop's traces."""
+    import training_toys as toys
+
+    return toys.write(tmp_path_factory.mktemp("toys") / "traces.jsonl", toys.traces())
+
+
+@pytest.fixture
 def ctrl_c_at(monkeypatch):
     """Ctrl-C while a certain step is computed."""
     from lore_cli.train import common

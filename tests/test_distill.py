@@ -28,15 +28,11 @@ from lore_cli.train import calibrate, encoder, losses
 from lore_cli.train.examples import batches, prepare
 from lore_cli.train.soft import SoftRow, split, target_of
 
+pytestmark = pytest.mark.usefixtures("toy_size")
+
 SWAPPED = dict(zip(GRADES, ("L3", "L1", "L2", "L4"), strict=True))  # what this teacher says where the rulebook says L1, L2, L3, L4
 COLOURS = ("red", "blue", "green", "white", "black", "pink", "purple", "yellow", "orange", "brown")
 PRODUCTS = ("lamp", "sofa", "rug", "chair", "table", "vase")
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
 
 
 def soft_rows(wrong_by: dict[str, str] = SWAPPED, probability: float = 0.85) -> list[dict]:

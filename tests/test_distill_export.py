@@ -18,11 +18,7 @@ from lore_cli.errors import BadInput
 pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
+pytestmark = pytest.mark.usefixtures("toy_size")
 
 
 @lru_cache(maxsize=1)

@@ -19,11 +19,7 @@ from lore_cli.records import GRADES, row_of
 from lore_cli.train import losses
 from lore_cli.train.soft import target_of
 
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
+pytestmark = pytest.mark.usefixtures("toy_size")
 
 
 @lru_cache(maxsize=1)

@@ -19,29 +19,16 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lore_cli import modelcard
-from lore_cli.train.data import prompt_of
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.models import directory_hash
 from lore_cli.prompts import pair_prompt
 from lore_cli.records import Pair, Trace, parse
 from lore_cli.train import common, scratch, sft
+from lore_cli.train.data import prompt_of
+
+pytestmark = pytest.mark.usefixtures("toy_size")
 
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
-
-
-@pytest.fixture(scope="session")
-def rows(tmp_path_factory) -> Path:
-    return toys.write(tmp_path_factory.mktemp("sft") / "traces.jsonl", toys.traces())
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -102,9 +89,9 @@ def test_a_toy_shop_is_learnt_and_the_model_answers_in_the_form_it_was_taught():
     assert right > len(verdicts) / 3 and sum(verdict.error is None for verdict in verdicts) > len(verdicts) * 0.9
 
 
-def test_one_seed_gives_the_same_weights_and_metrics_another_seed_does_not(rows, tmp_path):
+def test_one_seed_gives_the_same_weights_and_metrics_another_seed_does_not(toy_traces, tmp_path):
     for name, seed in (("one", 4), ("two", 4), ("other", 5)):
-        done = lore("lore-sft", rows, *SCRATCH, "--max-steps", 3, "--seed", seed, "-o", tmp_path / name)
+        done = lore("lore-sft", toy_traces, *SCRATCH, "--max-steps", 3, "--seed", seed, "-o", tmp_path / name)
         assert done.code == 0, done.err
         assert done.out == b""
     one, two, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "other"))
@@ -115,10 +102,10 @@ def test_one_seed_gives_the_same_weights_and_metrics_another_seed_does_not(rows,
     assert directory_hash(tmp_path / "one") == directory_hash(tmp_path / "two") != directory_hash(tmp_path / "other")
 
 
-def test_more_steps_lower_the_loss(rows, tmp_path):
+def test_more_steps_lower_the_loss(toy_traces, tmp_path):
     losses = []
     for steps in (2, 12):
-        assert lore("lore-sft", rows, *SCRATCH, "--max-steps", steps, "-o", tmp_path / str(steps)).code == 0
+        assert lore("lore-sft", toy_traces, *SCRATCH, "--max-steps", steps, "-o", tmp_path / str(steps)).code == 0
         losses.append(orjson.loads((tmp_path / f"{steps}.manifest.json").read_bytes())["counts"]["loss"])
     assert losses[1] < losses[0] * 0.8
 
@@ -142,7 +129,7 @@ def test_a_prompt_that_no_judge_would_ask_is_refused_before_any_work(tmp_path):
     first, second = toys.traces(2)
     rows = toys.write(tmp_path / "rows.jsonl", [first, {**second, "prompt": "Is it right?\n"}])
     done = lore("lore-sft", rows, *SCRATCH, "-o", tmp_path / "model")
-    assert done.code == 3 and f"row '{second['id']}': prompt: " in done.err and names(tmp_path) == {"rows.jsonl"}
+    assert done.code == 3 and f"row '{second['id']}': prompt: " in done.err and toys.names(tmp_path) == {"rows.jsonl"}
 
 
 def test_the_card_names_the_template_that_the_traces_were_made_from(tmp_path):
@@ -152,9 +139,9 @@ def test_the_card_names_the_template_that_the_traces_were_made_from(tmp_path):
 
 
 # ---------------------------------------------------------------- given models
-def test_lora_is_merged_into_an_ordinary_directory(rows, tmp_path):
+def test_lora_is_merged_into_an_ordinary_directory(toy_traces, tmp_path):
     base = toys.graded_by_label()
-    done = lore("lore-sft", rows, "--model", base, "--lora", "--lora-rank", 4, "--max-steps", 2, "--batch-tokens", 512, "-o", tmp_path / "model")
+    done = lore("lore-sft", toy_traces, "--model", base, "--lora", "--lora-rank", 4, "--max-steps", 2, "--batch-tokens", 512, "-o", tmp_path / "model")
     assert done.code == 0, done.err
     before, after = load_file(base / "model.safetensors"), load_file(tmp_path / "model" / "model.safetensors")
     assert before.keys() == after.keys() and not any("lora" in name for name in after)
@@ -164,13 +151,13 @@ def test_lora_is_merged_into_an_ordinary_directory(rows, tmp_path):
     transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
 
 
-def test_a_base_of_another_architecture_without_a_pad_token_is_trained(rows, tmp_path):
+def test_a_base_of_another_architecture_without_a_pad_token_is_trained(toy_traces, tmp_path):
     tokenizer = scratch.train_tokenizer([row["prompt"] + row["completion"] for row in toys.traces()], 400)
     plain = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token=scratch.END)
     config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=256, n_embd=32, n_layer=1, n_head=2, eos_token_id=plain.eos_token_id, bos_token_id=None)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "base")
     plain.save_pretrained(tmp_path / "base")
-    done = lore("lore-sft", rows, "--model", tmp_path / "base", "--max-steps", 2, "--rate", 0.01, "-o", tmp_path / "model")
+    done = lore("lore-sft", toy_traces, "--model", tmp_path / "base", "--max-steps", 2, "--rate", 0.01, "-o", tmp_path / "model")
     assert done.code == 0, done.err
     before, after = load_file(tmp_path / "base" / "model.safetensors"), load_file(tmp_path / "model" / "model.safetensors")
     assert any(not torch.equal(before[name], after[name]) for name in before)
@@ -178,41 +165,41 @@ def test_a_base_of_another_architecture_without_a_pad_token_is_trained(rows, tmp
     assert [verdict.id for verdict in judge([parse(Pair, toys.pairs(1)[0])])] == ["p0"]
 
 
-def test_a_base_without_an_end_token_is_refused(rows, tmp_path):
+def test_a_base_without_an_end_token_is_refused(toy_traces, tmp_path):
     scratch.build_model(scratch.train_tokenizer(["red lamp"], 300), scratch.SIZES["tiny"], 0).save_pretrained(tmp_path / "base")
     transformers.PreTrainedTokenizerFast(tokenizer_object=scratch.train_tokenizer(["red lamp"], 300).backend_tokenizer).save_pretrained(tmp_path / "base")
-    done = lore("lore-sft", rows, "--model", tmp_path / "base", "-o", tmp_path / "model")
-    assert done.code == 3 and "eos_token" in done.err and names(tmp_path) == {"base"}
+    done = lore("lore-sft", toy_traces, "--model", tmp_path / "base", "-o", tmp_path / "model")
+    assert done.code == 3 and "eos_token" in done.err and toys.names(tmp_path) == {"base"}
 
 
 @pytest.mark.parametrize(("files", "code"), [({}, 4), ({"config.json": "{}"}, 3), ({"config.json": "no json"}, 4)])
-def test_a_directory_that_is_no_model_is_refused(rows, tmp_path, files, code):
+def test_a_directory_that_is_no_model_is_refused(toy_traces, tmp_path, files, code):
     (tmp_path / "base").mkdir()
     for name, content in files.items():
         (tmp_path / "base" / name).write_text(content)
-    done = lore("lore-sft", rows, "--model", tmp_path / "base", "-o", tmp_path / "model", env={"HF_HUB_OFFLINE": "1"})
-    assert done.code == code and str(tmp_path / "base") in done.err and "Traceback" not in done.err and names(tmp_path) == {"base"}
+    done = lore("lore-sft", toy_traces, "--model", tmp_path / "base", "-o", tmp_path / "model", env={"HF_HUB_OFFLINE": "1"})
+    assert done.code == code and str(tmp_path / "base") in done.err and "Traceback" not in done.err and toys.names(tmp_path) == {"base"}
 
 
 # ---------------------------------------------------------------- what is refused
-def test_rows_over_the_limit_are_counted_and_refused(rows, tmp_path):
-    done = lore("lore-sft", rows, *SCRATCH, "--max-length", 20, "-o", tmp_path / "model")
-    assert done.code == 3 and "48 of 48 rows" in done.err and "20 tokens" in done.err and names(tmp_path) == set()
+def test_rows_over_the_limit_are_counted_and_refused(toy_traces, tmp_path):
+    done = lore("lore-sft", toy_traces, *SCRATCH, "--max-length", 20, "-o", tmp_path / "model")
+    assert done.code == 3 and "48 of 48 rows" in done.err and "20 tokens" in done.err and toys.names(tmp_path) == set()
 
 
-def test_numbers_that_overflow_end_the_run_without_a_model(rows, tmp_path):
-    done = lore("lore-sft", rows, *SCRATCH, "--rate", 1e36, "--max-steps", 4, "-o", tmp_path / "model")
-    assert done.code == 3 and "diverged" in done.err and "learning rate" in done.err and names(tmp_path) == set()
+def test_numbers_that_overflow_end_the_run_without_a_model(toy_traces, tmp_path):
+    done = lore("lore-sft", toy_traces, *SCRATCH, "--rate", 1e36, "--max-steps", 4, "-o", tmp_path / "model")
+    assert done.code == 3 and "diverged" in done.err and "learning rate" in done.err and toys.names(tmp_path) == set()
 
 
 # ---------------------------------------------------------------- ending
-def test_the_clock_ends_a_run_and_the_rate_has_fallen_by_then(rows, tmp_path):
-    done = lore("lore-sft", rows, *SCRATCH, "--max-seconds", 2, "-o", tmp_path / "model")
+def test_the_clock_ends_a_run_and_the_rate_has_fallen_by_then(toy_traces, tmp_path):
+    done = lore("lore-sft", toy_traces, *SCRATCH, "--max-seconds", 2, "-o", tmp_path / "model")
     counts = orjson.loads((tmp_path / "model.manifest.json").read_bytes())["counts"]
     assert done.code == 0 and counts["steps"] < 400 and counts["rows_seen"] > 0
 
 
-def test_ctrl_c_while_training_leaves_nothing(rows, tmp_path):
+def test_ctrl_c_while_training_leaves_nothing(toy_traces, tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
 
     def interrupt() -> None:
@@ -223,16 +210,16 @@ def test_ctrl_c_while_training_leaves_nothing(rows, tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     try:
-        done = lore("lore-sft", rows, *SCRATCH, "--max-steps", 100_000, "--max-seconds", 120, "-o", tmp_path / "model")
+        done = lore("lore-sft", toy_traces, *SCRATCH, "--max-steps", 100_000, "--max-seconds", 120, "-o", tmp_path / "model")
     finally:
         signal.signal(signal.SIGINT, before)
-    assert done.code == 130 and "interrupted" in done.err and "Traceback" not in done.err and names(tmp_path) == set()
+    assert done.code == 130 and "interrupted" in done.err and "Traceback" not in done.err and toys.names(tmp_path) == set()
 
 
-def test_the_log_tells_the_run_and_standard_output_stays_empty(rows, tmp_path):
-    done = lore("lore-sft", rows, *SCRATCH, "--max-steps", 2, "--log-json", "-o", tmp_path / "model")
+def test_the_log_tells_the_run_and_standard_output_stays_empty(toy_traces, tmp_path):
+    done = lore("lore-sft", toy_traces, *SCRATCH, "--max-steps", 2, "--log-json", "-o", tmp_path / "model")
     said = [orjson.loads(line) for line in done.err.splitlines()]
     assert done.code == 0 and done.out == b""
     assert said[-1]["steps"] == 2 and said[-1]["rows"] == 48 and said[-1]["loss"] > 0
-    assert names(tmp_path) == {"model", "model.manifest.json"}
-    assert names(tmp_path / "model") >= {"config.json", "model.safetensors", "tokenizer.json", "lore.json", "metrics.jsonl"} and not (tmp_path / "model" / "checkpoints").exists()
+    assert toys.names(tmp_path) == {"model", "model.manifest.json"}
+    assert toys.names(tmp_path / "model") >= {"config.json", "model.safetensors", "tokenizer.json", "lore.json", "metrics.jsonl"} and not (tmp_path / "model" / "checkpoints").exists()

@@ -21,22 +21,9 @@ from lore_cli.records import Pair, Trace, parse
 from lore_cli.train import bases, common, sft
 from lore_cli.train.data import lesson_of
 
+pytestmark = pytest.mark.usefixtures("toy_size")
+
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> Path:
-    return toys.write(tmp_path_factory.mktemp("sft") / "traces.jsonl", toys.traces())
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 # ---------------------------------------------------------------- mixed layouts
@@ -77,7 +64,7 @@ def test_a_row_that_does_not_follow_from_its_matches_is_of_another_rulebook(tmp_
     asked = ("lore-sft", rows, *SCRATCH, "--max-steps", 1, "-o", tmp_path / "model")
     done = lore(*asked)
     assert done.code == 3 and f"row '{second['id']}'" in done.err and "under this rulebook" in done.err and "--allow-rulebook-change" in done.err
-    assert names(tmp_path) == {"rows.jsonl"}
+    assert toys.names(tmp_path) == {"rows.jsonl"}
     assert lore(*asked, "--allow-rulebook-change").code == 0
 
 
@@ -98,59 +85,59 @@ def test_the_manifest_of_the_traces_tells_their_rulebook(tmp_path):
     ("change", "shared"),
     [(lambda row: {**row, "item": {"id": "x", "title": "something quite different", "category": "book"}}, "query"), (lambda row: {**row, "query": "garden gnome"}, "item")],
 )
-def test_rows_of_a_benchmark_are_refused_and_named(rows, tmp_path, change, shared):
+def test_rows_of_a_benchmark_are_refused_and_named(toy_traces, tmp_path, change, shared):
     bench = toys.write(tmp_path / "bench.jsonl", [change(toys.pairs()[5]) | {"id": "b1"}])
-    done = lore("lore-sft", rows, *SCRATCH, "--not-in", bench, "-o", tmp_path / "model")
-    assert done.code == 3 and f"the {shared} of 'b1'" in done.err and "of 48 rows are in the benchmark" in done.err and names(tmp_path) == {"bench.jsonl"}
+    done = lore("lore-sft", toy_traces, *SCRATCH, "--not-in", bench, "-o", tmp_path / "model")
+    assert done.code == 3 and f"the {shared} of 'b1'" in done.err and "of 48 rows are in the benchmark" in done.err and toys.names(tmp_path) == {"bench.jsonl"}
 
 
-def test_what_no_benchmark_holds_is_learnt_and_shared_items_can_be_allowed(rows, tmp_path):
+def test_what_no_benchmark_holds_is_learnt_and_shared_items_can_be_allowed(toy_traces, tmp_path):
     bench = toys.write(tmp_path / "bench.jsonl", [{**toys.pairs()[5], "id": "b1", "query": "garden gnome"}])
     other = toys.write(tmp_path / "other.jsonl", [{"id": "b2", "query": "garden gnome", "item": {"id": "x", "title": "bearded gnome"}}])
     for number, options in enumerate((("--not-in", other), ("--not-in", bench, "--shared-items"))):
-        done = lore("lore-sft", rows, *SCRATCH, "--max-steps", 1, *options, "-o", tmp_path / f"model{number}")
+        done = lore("lore-sft", toy_traces, *SCRATCH, "--max-steps", 1, *options, "-o", tmp_path / f"model{number}")
         assert done.code == 0, done.err
     read = orjson.loads((tmp_path / "model0.manifest.json").read_bytes())["inputs"]
     assert str(other) in {entry["path"] for entry in read}
 
 
 # ---------------------------------------------------------------- limits
-def test_a_row_over_the_models_context_is_refused(rows, tmp_path):
+def test_a_row_over_the_models_context_is_refused(toy_traces, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(toys.graded_by_label(), base)
     config = orjson.loads((base / "config.json").read_bytes())
     (base / "config.json").write_bytes(orjson.dumps(config | {"max_position_embeddings": 24}))
-    done = lore("lore-sft", rows, "--model", base, "-o", tmp_path / "model")
-    assert done.code == 3 and "48 of 48 rows are longer than the model's context of 24 tokens" in done.err and names(tmp_path) == {"base"}
+    done = lore("lore-sft", toy_traces, "--model", base, "-o", tmp_path / "model")
+    assert done.code == 3 and "48 of 48 rows are longer than the model's context of 24 tokens" in done.err and toys.names(tmp_path) == {"base"}
 
 
 @pytest.mark.parametrize("error", ["of a CPU", "of a GPU"])
-def test_out_of_memory_says_what_to_lower(rows, tmp_path, monkeypatch, error):
+def test_out_of_memory_says_what_to_lower(toy_traces, tmp_path, monkeypatch, error):
     def starved(model, inputs):
         if error == "of a GPU":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return torch.empty(10**15)
 
     monkeypatch.setattr(sft, "completion_loss", starved)
-    done = lore("lore-sft", rows, *SCRATCH, "-o", tmp_path / "model")
-    assert done.code == 4 and "out of memory at step 1" in done.err and "--batch-tokens" in done.err and "Traceback" not in done.err and names(tmp_path) == set()
+    done = lore("lore-sft", toy_traces, *SCRATCH, "-o", tmp_path / "model")
+    assert done.code == 4 and "out of memory at step 1" in done.err and "--batch-tokens" in done.err and "Traceback" not in done.err and toys.names(tmp_path) == set()
 
 
-def test_another_error_of_torch_keeps_its_traceback(rows, tmp_path, monkeypatch):
+def test_another_error_of_torch_keeps_its_traceback(toy_traces, tmp_path, monkeypatch):
     def broken(model, inputs):
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(sft, "completion_loss", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        lore("lore-sft", rows, *SCRATCH, "-o", tmp_path / "model")
-    assert names(tmp_path) == set()
+        lore("lore-sft", toy_traces, *SCRATCH, "-o", tmp_path / "model")
+    assert toys.names(tmp_path) == set()
 
 
 # ---------------------------------------------------------------- optimisers
-def test_muon_can_train_a_given_model_and_adamw_one_from_scratch(rows, tmp_path):
+def test_muon_can_train_a_given_model_and_adamw_one_from_scratch(toy_traces, tmp_path):
     base = toys.graded_by_label()
     for name, options in {"adamw": (), "muon": ("--optimizer", "muon")}.items():
-        done = lore("lore-sft", rows, "--model", base, "--max-steps", 1, "--batch-tokens", 512, "--rate", 1e-3, *options, "-o", tmp_path / name)
+        done = lore("lore-sft", toy_traces, "--model", base, "--max-steps", 1, "--batch-tokens", 512, "--rate", 1e-3, *options, "-o", tmp_path / name)
         assert done.code == 0, done.err
     before, adamw, muon = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "adamw", tmp_path / "muon"))
     moved = {name: (muon[name] - before[name]).norm() / (adamw[name] - before[name]).norm() for name in before if "q_proj" in name}
@@ -160,14 +147,14 @@ def test_muon_can_train_a_given_model_and_adamw_one_from_scratch(rows, tmp_path)
 
 
 # ---------------------------------------------------------------- four bits
-def test_four_bits_are_refused_clearly_where_they_cannot_be_had(rows, tmp_path, monkeypatch):
+def test_four_bits_are_refused_clearly_where_they_cannot_be_had(toy_traces, tmp_path, monkeypatch):
     base = toys.graded_by_label()
-    done = lore("lore-sft", rows, "--model", base, "--quantize", "4bit", "-o", tmp_path / "model")
+    done = lore("lore-sft", toy_traces, "--model", base, "--quantize", "4bit", "-o", tmp_path / "model")
     assert done.code == 2 and "--quantize goes with --lora" in done.err
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    done = lore("lore-sft", rows, "--model", base, "--lora", "--quantize", "4bit", "-o", tmp_path / "model")
-    assert done.code == 4 and "CUDA GPU" in done.err and names(tmp_path) == set()
+    done = lore("lore-sft", toy_traces, "--model", base, "--lora", "--quantize", "4bit", "-o", tmp_path / "model")
+    assert done.code == 4 and "CUDA GPU" in done.err and toys.names(tmp_path) == set()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(Missing, match="bitsandbytes"):
@@ -188,7 +175,7 @@ def test_an_adapter_of_a_quantised_base_is_merged_into_the_base_as_it_was(tmp_pa
 
 
 # ---------------------------------------------------------------- what is told of a model
-def test_a_changed_chat_template_is_refused_by_every_command_that_opens_the_model(rows, tmp_path):
+def test_a_changed_chat_template_is_refused_by_every_command_that_opens_the_model(toy_traces, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(toys.graded_by_label(), model)
     assert modelcard.require(model).chat_template_hash == ""
@@ -201,19 +188,19 @@ def test_a_changed_chat_template_is_refused_by_every_command_that_opens_the_mode
     assert lore("lore-rair run", pairs, "--judge", f"hf:{model}").code in (0, 5)  # a card that does not tell
 
 
-def test_the_template_of_the_base_is_on_the_card(rows, tmp_path):
+def test_the_template_of_the_base_is_on_the_card(toy_traces, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(toys.graded_by_label(), base)
     settings = orjson.loads((base / "tokenizer_config.json").read_bytes())
     (base / "tokenizer_config.json").write_bytes(orjson.dumps(settings | {"chat_template": "{{ messages }}"}))
-    assert lore("lore-sft", rows, "--model", base, "--max-steps", 1, "-o", tmp_path / "model").code == 0
+    assert lore("lore-sft", toy_traces, "--model", base, "--max-steps", 1, "-o", tmp_path / "model").code == 0
     assert modelcard.require(tmp_path / "model").chat_template_hash == modelcard.chat_template_hash(base) != ""
 
 
-def test_the_readme_tells_data_rulebook_settings_and_figures_and_no_path(rows, tmp_path):
-    assert lore("lore-sft", rows, *SCRATCH, "--max-steps", 2, "--seed", 9, "-o", tmp_path / "model").code == 0
+def test_the_readme_tells_data_rulebook_settings_and_figures_and_no_path(toy_traces, tmp_path):
+    assert lore("lore-sft", toy_traces, *SCRATCH, "--max-steps", 2, "--seed", 9, "-o", tmp_path / "model").code == 0
     readme = (tmp_path / "model" / "README.md").read_text("utf-8")
     manifest = orjson.loads((tmp_path / "model.manifest.json").read_bytes())
     assert manifest["inputs"][0]["sha256"] in readme and toys.RULEBOOK.hash in readme and "| seed | 9 |" in readme.replace("`", "")
-    assert f"| loss | {manifest['counts']['loss']} |" in readme and str(tmp_path) not in readme and str(rows.parent) not in readme
+    assert f"| loss | {manifest['counts']['loss']} |" in readme and str(tmp_path) not in readme and str(toy_traces.parent) not in readme
     assert readme.startswith("---\nlibrary_name: transformers\n")

@@ -17,6 +17,8 @@ from lore_cli.rair.measure import metrics_of
 from lore_cli.records import Pair, Verdict, parse
 from lore_cli.train import evaluation
 
+pytestmark = pytest.mark.usefixtures("toy_size")
+
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 512)
 
 
@@ -28,12 +30,6 @@ def rows(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory) -> Path:
     return toys.write(tmp_path_factory.mktemp("held") / "pairs.jsonl", toys.pairs(24))
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
 
 
 def evaluations(folder: Path, name: str = "eval_acc4_all") -> dict[int, float]:

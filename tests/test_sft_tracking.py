@@ -14,18 +14,14 @@ from commands_run import lore
 from lore_cli.train import curves
 from lore_cli.train.tracking import tracking
 
+pytestmark = pytest.mark.usefixtures("toy_size")
+
 SCRATCH = ("--from-scratch", "tiny", "--batch-tokens", 256, "--max-steps", 4)
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> Path:
     return toys.write(tmp_path_factory.mktemp("sft") / "traces.jsonl", toys.traces(24))
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    with toys.at_toy_size():
-        yield
 
 
 def test_every_number_is_drawn_at_its_place_and_names_are_escaped():

@@ -52,6 +52,11 @@ def traces(count: int = 48, layout: Layout = "answer-last") -> list[dict]:
     return [{**row, "prompt": pair_prompt(parse(Pair, row), RULEBOOK), "completion": answer.render(implied(row), layout)} for row in pairs(count)]
 
 
+def names(folder: Path) -> set[str]:
+    """What lies in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
 def write(path: Path, rows: list[dict]) -> Path:
     """A JSONL file."""
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
