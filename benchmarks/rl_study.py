@@ -3,9 +3,10 @@
     python benchmarks/rl_study.py RUN OUT            RUN: a folder of `make lifecycle`; OUT: where models and verdicts go
     python benchmarks/rl_study.py RUN OUT --write    and put the table in docs/results.md
 
-Every variant is trained from RUN's cot-sft on its rl-pairs (one on all traces) with the settings of the profile, once for each seed, and judges RUN's
-benchmark as the lifecycle does. What is finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, all seeds together, clustered by query.
-Gap closed: (pass@1 − SFT's pass@1) / (SFT's pass@8 − SFT's pass@1).
+Every variant is trained from RUN's cot-sft on its rl-pairs (one on all traces) with the settings of the profile, once for each seed (an ablation: for the first alone), and
+judges RUN's benchmark as the lifecycle does. "SFT continued" is no reinforcement learning: lore-sft from the same model on the same traces at the same rate, for as much CPU time.
+What is finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, seeds together, clustered by query.
+Gap closed: (pass@1 − SFT's pass@1) / (SFT's pass@8 − SFT's pass@1). CPU: user and system seconds of the training process, start included, mean over seeds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import shlex
 import statistics
 import subprocess
@@ -26,16 +28,17 @@ from lore_cli.errors import EXIT_PARTIAL
 from lore_cli.stream import encode
 from lore_cli.train.rewards import WEIGHTS
 
-UNSELECTED = "unselected pool"
-METRICS = {"pass_at_1": "pass@1", "pass_at_k": "pass@8", "macro_f1": "greedy Macro-F1", "adherence": "adherence"}
+MAIN, CONTINUED, UNSELECTED = "all", "SFT continued", "unselected pool"
+OVER_SEEDS = (MAIN, CONTINUED, "no SFT loss")  # every other variant is an ablation
+METRICS = {"pass_at_1": "pass@1", "pass_at_k": "pass@8", "acc4": "greedy Acc@4", "macro_f1": "greedy Macro-F1", "adherence": "adherence"}
 GOAL = 0.5  # of the gap
 
 
 def variants() -> dict[str, list[str]]:
     """Options beside the profile's, by the variant's name. A reward part of no weight need not be left out."""
     parts = [name for name, weight in WEIGHTS.items() if weight]
-    own = {"all": [], UNSELECTED: [], "no refills": ["--max-refills", "0"], "no SFT loss": ["--sft-weight", "0"]}
-    return own | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
+    own = {MAIN: [], CONTINUED: [], "no SFT loss": ["--sft-weight", "0"], "no credit by line": ["--process-weight", "0"]}
+    return own | {UNSELECTED: [], "no refills": ["--max-refills", "0"]} | {f"no {part} reward": ["--weight", f"{part}=0"] for part in parts}
 
 
 def profile(name: str, variable: str) -> list[str]:
@@ -47,12 +50,15 @@ def profile(name: str, variable: str) -> list[str]:
     return shlex.split(found[1])
 
 
-def lore(*words: object) -> None:
-    """Run a command of this checkout; a few rows that failed are measured, everything else ends the study."""
+def lore(*words: object) -> float:
+    """Run a command of this checkout, and tell its CPU seconds; a few rows that failed are measured, everything else ends the study."""
     name, *rest = map(str, words)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = subprocess.call([sys.executable, str(sections.ROOT / "bin" / name), *rest, "--quiet"], stdout=subprocess.DEVNULL)
     if code not in (0, EXIT_PARTIAL):
         raise SystemExit(f"{name} {' '.join(rest)} ended with {code}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def judged(run: Path, model: Path, verdicts: Path, samples: Sequence[str], seed: int) -> None:
@@ -60,20 +66,35 @@ def judged(run: Path, model: Path, verdicts: Path, samples: Sequence[str], seed:
     lore("lore-rair", "run", run / "bench/all.jsonl", "--judge", f"hf:{model}", *samples, "--seed", seed, "-o", verdicts, "--resume")
 
 
-def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], settings: Sequence[str], samples: Sequence[str]) -> None:
+def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], settings: Sequence[str], samples: Sequence[str], sft: Sequence[str]) -> None:
     """Train and judge what is not in `out` yet."""
     for seed in seeds:
         (out / f"sft-{seed}").mkdir(parents=True, exist_ok=True)
         judged(run, run / "cot-sft", out / f"sft-{seed}/verdicts.jsonl", samples, seed)
-    for variant in chosen:
-        for seed in seeds:
+    for seed in seeds:
+        for variant in (name for name in chosen if seed in seeds_of(name, seeds)):
             folder = place(out, variant, seed)
             folder.mkdir(parents=True, exist_ok=True)
-            options = [*settings, *variants()[variant], "--traces", run / "traces.jsonl", "--seed", seed]
-            pool = "traces.jsonl" if variant == UNSELECTED else "rl-pairs.jsonl"
-            lore("lore-rl", "train", run / pool, "--model", run / "cot-sft", *options, "-o", folder / "rl", "--resume")
-            judged(run, folder / "rl", folder / "verdicts.jsonl", samples, seed)
+            if not (folder / "cpu.json").exists():
+                rest = ["--model", run / "cot-sft", "--seed", seed, "-o", folder / "model", "--force"]
+                if variant == CONTINUED:
+                    spent = lore("lore-sft", run / "traces.jsonl", *sft, *rest)
+                else:
+                    pool = "traces.jsonl" if variant == UNSELECTED else "rl-pairs.jsonl"
+                    spent = lore("lore-rl", "train", run / pool, *settings, *variants()[variant], "--traces", run / "traces.jsonl", *knowledge(run), *rest)
+                (folder / "cpu.json").write_text(json.dumps(spent))
+            judged(run, folder / "model", folder / "verdicts.jsonl", samples, seed)
             print(f"{variant}, seed {seed}: done", file=sys.stderr)
+
+
+def seeds_of(variant: str, seeds: Sequence[int]) -> Sequence[int]:
+    return seeds if variant in OVER_SEEDS else seeds[:1]
+
+
+def knowledge(run: Path) -> list[object]:
+    """The option with the shop's glossary, where the run's shop has one."""
+    glossary = run / "market/glossary.jsonl"
+    return ["--knowledge", glossary] if glossary.is_file() else []
 
 
 def place(out: Path, variant: str, seed: int) -> Path:
@@ -94,11 +115,12 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
     """By variant and metric: a (cot-sft), b, difference, lo, hi."""
-    gold = pooled(out, "gold.jsonl", ((seed, row) for seed in seeds for row in lines(run / "bench/all.jsonl")))
-    base = pooled(out, "sft.jsonl", ((seed, row) for seed in seeds for row in lines(out / f"sft-{seed}/verdicts.jsonl")))
     found = {}
     for variant in chosen:
-        verdicts = pooled(out, "rl.jsonl", ((seed, row) for seed in seeds for row in lines(place(out, variant, seed) / "verdicts.jsonl")))
+        own = seeds_of(variant, seeds)
+        gold = pooled(out, "gold.jsonl", ((seed, row) for seed in own for row in lines(run / "bench/all.jsonl")))
+        base = pooled(out, "sft.jsonl", ((seed, row) for seed in own for row in lines(out / f"sft-{seed}/verdicts.jsonl")))
+        verdicts = pooled(out, "rl.jsonl", ((seed, row) for seed in own for row in lines(place(out, variant, seed) / "verdicts.jsonl")))
         report = out / "pooled/compared.json"
         lore("lore-rair", "compare", base, verdicts, "--gold", gold, "--json", report, "--force")
         found[variant] = next(entry["metrics"] for entry in json.loads(report.read_bytes())["slices"] if not entry["slice"])
@@ -108,14 +130,16 @@ def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) 
 def table(out: Path, seeds: Sequence[int], found: dict[str, dict[str, dict[str, float]]]) -> str:
     """One row for cot-sft and one for each variant."""
     first = next(iter(found.values()))
-    gap = first["pass_at_k"]["a"] - first["pass_at_1"]["a"]
-    rows = [["cot-sft", *(f"{first[name]['a']:.3f}" for name in METRICS), "–", "0 %"]]
+    rows = [["cot-sft", str(len(seeds)), *(f"{first[name]['a']:.3f}" for name in METRICS), "–", "–", "0 %"]]
     for variant, metrics in found.items():
+        own = seeds_of(variant, seeds)
         cells = [f"{metrics[name]['b']:.3f} ({metrics[name]['difference']:+.3f} [{metrics[name]['lo']:+.3f}, {metrics[name]['hi']:+.3f}])" for name in METRICS]
-        counts = [json.loads((place(out, variant, seed) / "rl.manifest.json").read_bytes())["counts"] for seed in seeds]
-        length = statistics.fmean(count["length_last"] - count["length_first"] for count in counts)
-        rows.append([variant, *cells, f"{length:+.1f}", f"{metrics['pass_at_1']['difference'] / gap:.0%}"])
-    return sections.markdown(["variant", *METRICS.values(), "tokens an answer, last − first fifth", "gap closed"], rows)
+        counts = [json.loads((place(out, variant, seed) / "model.manifest.json").read_bytes())["counts"] for seed in own]
+        length = "–" if variant == CONTINUED else f"{statistics.fmean(count['length_last'] - count['length_first'] for count in counts):+.1f}"
+        spent = statistics.fmean(json.loads((place(out, variant, seed) / "cpu.json").read_text()) for seed in own)
+        closed = metrics["pass_at_1"]["difference"] / (metrics["pass_at_k"]["a"] - metrics["pass_at_1"]["a"])
+        rows.append([variant, str(len(own)), *cells, length, f"{spent:.0f}", f"{closed:.0%}"])
+    return sections.markdown(["variant", "seeds", *METRICS.values(), "tokens an answer, last − first fifth", "CPU s", "gap closed"], rows)
 
 
 def main() -> None:
@@ -127,14 +151,15 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)} (default: all of them)")
     parser.add_argument("--profile", default="default", help="profile whose settings are used (default: default)")
     parser.add_argument("--options", default="", help="options of lore-rl train beside the profile's, in one word: '--rate 3e-4 --max-steps 30'")
+    parser.add_argument("--sft", default="--optimizer muon --rate 1e-3 --max-steps 600", help="options of lore-sft for \"SFT continued\", in one word (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     given = parser.parse_args()
     where = sections.machine()
     settings = [*profile(given.profile, "RL"), *shlex.split(given.options)]
-    study(given.run, given.out, given.seeds, given.variants, settings, profile(given.profile, "SAMPLES"))
+    study(given.run, given.out, given.seeds, given.variants, settings, profile(given.profile, "SAMPLES"), shlex.split(given.sft))
     found = compared(given.run, given.out, given.seeds, given.variants)
     about = (
-        f"Simulated market. {len(given.seeds)} seeds ({', '.join(map(str, given.seeds))}), settings `{shlex.join(settings)}`."
+        f"Simulated market. Seeds {', '.join(map(str, given.seeds))}; settings `{shlex.join(settings)}`; SFT continued `{given.sft}`."
         f" In brackets the difference from cot-sft with its interval over queries, seeds together. Goal: {GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval, adherence ≥ 99 %, answers not longer."
     )
     body = f"{table(given.out, given.seeds, found)}\n\n{about}"

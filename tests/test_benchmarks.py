@@ -88,7 +88,7 @@ def test_the_rl_study_leaves_out_each_part_of_weight_and_takes_the_profiles_sett
     from lore_cli.train.rewards import WEIGHTS
 
     names = set(benchmark.variants())
-    assert {f"no {part} reward" for part, weight in WEIGHTS.items() if weight} == names - {"all", benchmark.UNSELECTED, "no refills", "no SFT loss"}
+    assert {f"no {part} reward" for part, weight in WEIGHTS.items() if weight} == names - {"all", benchmark.CONTINUED, benchmark.UNSELECTED, "no refills", "no SFT loss", "no credit by line"}
     assert "--max-steps" in benchmark.profile("default", "RL") and "--samples" in benchmark.profile("default", "SAMPLES")
     with pytest.raises(SystemExit, match="sets no TASTE"):
         benchmark.profile("default", "TASTE")
@@ -102,9 +102,10 @@ def test_the_rl_study_counts_every_seed_as_a_pair_of_its_own(tmp_path: Path):
     metric = {"a": 0.6, "b": 0.7, "difference": 0.1, "lo": 0.05, "hi": 0.15}
     found = {"all": {name: dict(metric) for name in benchmark.METRICS} | {"pass_at_k": metric | {"a": 0.8}}}
     (benchmark.place(tmp_path, "all", 1)).mkdir()
-    (benchmark.place(tmp_path, "all", 1) / "rl.manifest.json").write_text('{"counts": {"length_first": 20.0, "length_last": 19.0}}')
+    (benchmark.place(tmp_path, "all", 1) / "model.manifest.json").write_text('{"counts": {"length_first": 20.0, "length_last": 19.0}}')
+    (benchmark.place(tmp_path, "all", 1) / "cpu.json").write_text("75.2")
     last = benchmark.table(tmp_path, [1], found).splitlines()[-1]
-    assert "0.700 (+0.100 [+0.050, +0.150])" in last and last.endswith("| -1.0 | 50% |")
+    assert "0.700 (+0.100 [+0.050, +0.150])" in last and last.endswith("| -1.0 | 75 | 50% |")
 
 
 def test_plans_are_compared_by_traffic():

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from lore_cli.train.unfinished import latest
 
-# two updates on each batch of draws, refills, an SFT loss: all that a checkpoint must hold
-SETTINGS = ("--prompts-per-step", 3, "--generations", 4, "--max-new-tokens", 6, "--rate", 1e-3, "--num-iterations", 2, "--seed", 5)
+# two rounds of two updates on each batch of draws, refills, an SFT loss: all that a checkpoint must hold
+SETTINGS = ("--prompts-per-step", 3, "--generations", 4, "--max-new-tokens", 6, "--rate", 1e-3, "--num-iterations", 2, "--steps-per-generation", 2, "--seed", 5)
 STEPS = 6
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from lore_cli import answer
 from lore_cli.answer import Answer, AnswerError, Layout
@@ -172,6 +172,35 @@ def reward_parts(completion: str, pair: Pair | Trace, rulebook: Rulebook, layout
         "path": path_reward(given, asked, rulebook) if given.matches else 0.0,
         "length": length_reward(len(completion)),
     }
+
+
+def process_rewards(
+    completion: str, pair: Pair | Trace, rulebook: Rulebook, layout: Layout = "answer-last", glossary: Glossary = EMPTY
+) -> list[tuple[Hashable, float]]:
+    """What each line of an answer is about and what it earns, in the order of the text; nothing for one that cannot be parsed, and for layouts without lines.
+
+    A need's line earns 1 when the need is asked, once, and what it says of the item is true: the state of the trace's line, where the pair has
+    one, or else the expert's, with a quote that holds. The rules and the grade earn 1 when they are those that the answer's own matches imply.
+    """
+    try:
+        given = answer.parse(completion, rulebook, layout)
+    except AnswerError:
+        return []
+    if not given.matches:
+        return []
+    needs = [need_of(match) for match in given.matches]
+    asked = needs_of(pair, rulebook, glossary)
+    verified = pair.matches if isinstance(pair, Trace) and pair.matches else follow(asked, pair.item, rulebook, glossary)
+    expected = {_named(need_of(match), rulebook): match for match in verified}
+    known = vocabulary(rulebook, glossary).rulebook
+    lines: list[tuple[Hashable, float]] = []
+    for match, need in zip(given.matches, needs, strict=True):
+        name = _named(need, rulebook)
+        true = expected.pop(name, None)
+        lines.append((name, float(true is not None and true.state == match.state and (not match.found or quote_holds(match, pair.item, known)))))
+    grade, rules = rulebook.grade(given.matches)
+    closing = [("rules", float(rules == given.rules)), ("grade", float(grade == given.grade))]
+    return [closing[1], *lines, closing[0]] if layout == "answer-first" else [*lines, *closing]
 
 
 def total(parts: Mapping[str, float], weights: Mapping[str, float] = WEIGHTS) -> float:

@@ -39,7 +39,9 @@ from lore_cli.train.common import Clock, Watch, encode, load_for_training, pad, 
 from lore_cli.train.curves import write_history
 from lore_cli.train.evaluation import TOLD, Evaluation, HeldOut, told
 from lore_cli.train.finite import diverged
+from lore_cli.train.optimizer import ADAMW_RATE, muon_adamw
 from lore_cli.train.quiet import hush
+from lore_cli.train.rl_sampling import Line
 from lore_cli.train.rl_trainer import Prompt, Sampling, Trainer
 from lore_cli.train.tracking import Tracking
 
@@ -74,6 +76,7 @@ class Settings:
     generations: int = 8
     prompts_per_step: int = 8
     temperature: float = 1.0
+    optimizer: str = "adamw"
     rate: float | None = None
     beta: float = 0.02
     epsilon: float = 0.2
@@ -82,11 +85,13 @@ class Settings:
     importance_sampling_level: str = "token"
     scale_rewards: str = "group"
     num_iterations: int = 1
+    steps_per_generation: int = 1
     top_entropy_quantile: float = 1.0
     mask_truncated_completions: bool = False
     overlong_buffer: int = 0
     max_refills: int = 3
     min_spread: float = 1e-4
+    process_weight: float = 0.0
     guided_replay: bool = False
     curriculum: bool = False
     max_steps: int = 200
@@ -135,6 +140,7 @@ def train(
         args=grpo_config(settings, rate, checkpoints.folder, tracked.settings),
         train_dataset=Dataset.from_list([{"prompt": prompt.text} for prompt in sampling.prompts]),
         processing_class=tokenizer,
+        optimizers=_optimizers(model, settings, rate),
         callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, told_on_the_way), alarms, *evaluation, checkpoints, *tracked.callbacks],
     )
     trainer.held_out = held_out
@@ -157,6 +163,14 @@ def train(
     tokenizer.save_pretrained(folder)
     write_history(folder, history, "Reinforcement learning")
     return summary | _closing(history) | ({"best_step": checkpoints.best} if checkpoints.best else {}) | told(history, checkpoints.best)
+
+
+def _optimizers(model: Any, settings: Settings, rate: float) -> tuple[Any, Any]:
+    """Muon and a schedule that leaves its rates to the clock; (None, None), TRL's own, for AdamW."""
+    if settings.optimizer == "adamw":
+        return None, None
+    optimizer = muon_adamw(model, rate / ADAMW_RATE)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 
 class _Alarms(TrainerCallback):
@@ -189,14 +203,19 @@ def _sampling(task: Task, tokenizer: Any, settings: Settings) -> Sampling:
             found.append({**parts, "overlong": rewards.length_reward(length, longest - punished, longest) - 1} if punished else parts)
         return found
 
+    def of_lines(row: int, text: str) -> Sequence[Line]:
+        return rewards.process_rewards(text, task.pairs[row], task.rulebook, task.layout, task.glossary)
+
     return Sampling(
         prompts=[Prompt(text, tokens, tests, answers.get(text)) for text, tokens, tests in zip(texts, ids, task.capabilities, strict=True)],
-        wanted=settings.prompts_per_step,
+        wanted=settings.prompts_per_step * settings.steps_per_generation,
         max_refills=settings.max_refills,
         min_spread=settings.min_spread,
         score=score,
         total=lambda parts: rewards.total(parts, weights),
         order=_easy_first(task.pairs) if settings.curriculum else None,
+        lines=of_lines if settings.process_weight else None,
+        process_weight=settings.process_weight,
     )
 
 
@@ -245,6 +264,7 @@ def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[
         output_dir=str(folder),
         **trainer_basics(settings.seed),
         per_device_train_batch_size=settings.generations * settings.prompts_per_step,
+        steps_per_generation=settings.steps_per_generation,
         num_generations=settings.generations,
         temperature=settings.temperature,
         max_completion_length=settings.max_new_tokens,

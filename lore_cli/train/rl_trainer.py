@@ -22,7 +22,7 @@ from lore_cli.files import read_json, write_json_atomic
 from lore_cli.train.checkpoints import Resumable
 from lore_cli.train.common import completion_loss
 from lore_cli.train.evaluation import Evaluated
-from lore_cli.train.rl_sampling import Batch, Completion, Cursor, Group, fill, guided, require_rewards
+from lore_cli.train.rl_sampling import Batch, Completion, Cursor, Group, Line, fill, guided, require_rewards, token_advantages
 
 _CURSOR = "cursor.json"
 _SEEDS = 2**32
@@ -40,7 +40,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a batch is drawn. score: (row, texts, lengths in tokens) → the parts of each reward; total: their weighted sum."""
+    """How a batch is drawn. score: (row, texts, lengths in tokens) → the parts of each reward; total: their weighted sum.
+
+    lines: (row, text) → what each line earns, whose advantages are added with `process_weight`; None: every token has its answer's advantage alone.
+    """
 
     prompts: Sequence[Prompt]
     wanted: int
@@ -49,6 +52,8 @@ class Sampling:
     score: Callable[[int, Sequence[str], Sequence[int]], list[Mapping[str, float]]]
     total: Callable[[Mapping[str, float]], float]
     order: Sequence[int] | None = None
+    lines: Callable[[int, str], Sequence[Line]] | None = None
+    process_weight: float = 0.0
 
 
 class Trainer(Resumable, Evaluated, GRPOTrainer):
@@ -61,6 +66,7 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         self._sampling, self._taught_from, self._sft_weight = sampling, taught, sft_weight
         self._taught: Iterator[dict[str, torch.Tensor]] | None = None
         self._kept: list[Completion] | None = None
+        self._texts: dict[int, str] = {}
         super().__init__(reward_funcs=_verifiable, **options)
         self._cursor = Cursor(len(sampling.prompts), self.args.seed, sampling.order)
 
@@ -90,9 +96,23 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         batch = fill(self._draw, teaches, sampling.wanted, sampling.max_refills, self._least)
         self._note({f"sampling/{name}": value for name, value in batch.measures.items()} | measured(batch, sampling.prompts))
         self._kept = [completion for group in batch.kept for completion in group.completions]
-        return super()._generate_and_score_completions([
+        output = super()._generate_and_score_completions([
             {"prompt": sampling.prompts[group.row].text, "reward": completion.reward} for group in batch.kept for completion in group.completions
         ])  # fmt: skip
+        if sampling.lines:
+            output["advantages"] = self._by_line(output["advantages"], batch.kept, output["completion_ids"].shape[1])
+        return output
+
+    def _by_line(self, outcome: torch.Tensor, groups: Sequence[Group], width: int) -> torch.Tensor:
+        """Advantages of shape (completions, tokens), which TRL's loss takes too: each token has its answer's and its line's."""
+        rows = [of_tokens for group in groups for of_tokens in token_advantages(group, self._text_of)]
+        padded = torch.tensor([[*of_tokens, *[0.0] * (width - len(of_tokens))] for of_tokens in rows], device=outcome.device)
+        return outcome[:, None] + self._sampling.process_weight * padded
+
+    def _text_of(self, token: int) -> str:
+        if token not in self._texts:
+            self._texts[token] = self.processing_class.decode([token], skip_special_tokens=True)
+        return self._texts[token]
 
     def _tokenize_prompts(self, prompts: list[str]) -> Any:
         """As a judge will see them: TRL's would add a start token that SFT never showed."""
@@ -126,7 +146,10 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         rewards = require_rewards([self._sampling.total(part) for part in parts], len(ids))
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         found = zip(ids, parts, rewards, logprobs, strict=True)
-        return [Completion(list(tokens), part, reward, tokens[-1] not in ends, known) for tokens, part, reward, known in found]
+        lines = [self._sampling.lines(row, text) if self._sampling.lines else () for text in texts]
+        return [
+            Completion(list(tokens), part, reward, tokens[-1] not in ends, known, own) for (tokens, part, reward, known), own in zip(found, lines, strict=True)
+        ]
 
     def _least(self, number: int) -> int:
         return int(self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).min())
@@ -140,8 +163,10 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:  # every process stands at the same place
             write_json_atomic(Path(output_dir) / _CURSOR, {"place": self._cursor.place})
-        if self._step % self.num_iterations:  # an older policy drew this batch, which is not learnt out: it cannot be drawn again
-            save_file({name: values.contiguous() for name, values in self._buffered_inputs[0].items()}, self._buffer(output_dir))
+        if self._step % (self.num_iterations * self.args.steps_per_generation):  # an older policy drew these, which are not learnt out: they cannot be drawn again
+            # clones: parts of one tensor cannot be saved
+            drawn = {f"{number}.{name}": values.clone(memory_format=torch.contiguous_format) for number, part in enumerate(self._buffered_inputs) for name, values in part.items()}
+            save_file(drawn, self._buffer(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -151,7 +176,10 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         self._cursor.place = (round_, row)
         self._step = self.state.global_step
         if self._buffer(checkpoint).exists():
-            self._buffered_inputs = [load_file(self._buffer(checkpoint), device=str(self.accelerator.device))]
+            self._buffered_inputs = [{} for _ in range(self.args.steps_per_generation)]
+            for name, values in load_file(self._buffer(checkpoint), device=str(self.accelerator.device)).items():
+                number, _, name = name.partition(".")
+                self._buffered_inputs[int(number)][name] = values
 
     def _buffer(self, folder: str) -> Path:
         return Path(folder) / f"drawn-{self.accelerator.process_index}.safetensors"
@@ -163,7 +191,8 @@ def _verifiable(prompts: Sequence[str], completions: Sequence[str], reward: list
 
 
 def measured(batch: Batch, prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Mean reward and its parts over all that the policy drew (`drawn/reward`, `reward/PART`), and the parts by capability (`reward/PART/CAPABILITY`).
+    """Mean reward and its parts over all that the policy drew (`drawn/reward`, `reward/PART`), and the parts by capability (`reward/PART/CAPABILITY`);
+    `drawn/lines`: mean reward of a line, where lines have credit of their own.
 
     What was drawn, not what was kept: groups are kept because some of their answers are wrong. A replayed trace is not the policy's and does not count.
     """
@@ -171,7 +200,8 @@ def measured(batch: Batch, prompts: Sequence[Prompt]) -> dict[str, float]:
     values: defaultdict[str, list[float]] = defaultdict(list)
     for completion, capabilities in own:
         values["drawn/reward"].append(completion.reward)
+        values["drawn/lines"] += [reward for _, reward in completion.lines]
         for part, value in completion.parts.items():
             for name in (f"reward/{part}", *(f"reward/{part}/{capability}" for capability in capabilities)):
                 values[name].append(value)
-    return {name: statistics.fmean(found) for name, found in sorted(values.items())}
+    return {name: statistics.fmean(found) for name, found in sorted(values.items()) if found}

@@ -38,6 +38,7 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @click.option("--generations", "--num-generations", "generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt.")
 @click.option("--prompts-per-step", type=click.IntRange(min=1), default=8, help="Prompts in one update.")
 @click.option("--temperature", type=click.FloatRange(min=0.01), default=1.0, help="Temperature of the draws.")
+@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", help="Muon is for matrices, with AdamW for the rest.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 1e-4 for models under 50M parameters.")
 @click.option("--beta", "--kl", "beta", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
 @click.option("--epsilon", "--clip", "epsilon", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
@@ -46,6 +47,7 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @click.option("--importance-sampling-level", type=click.Choice(["token", "sequence"]), default="token", help="Ratio per token (GRPO) or per sequence (GSPO).")
 @click.option("--scale-rewards", type=click.Choice(["group", "batch", "none"]), default="group", help="What divides a reward: its group's deviation, its batch's, none.")
 @click.option("--num-iterations", type=click.IntRange(min=1), default=1, help="Updates on one batch of draws.")
+@click.option("--steps-per-generation", type=click.IntRange(min=1), default=1, help="Updates that one round of draws serves, each with prompts of its own.")
 @click.option("--top-entropy-quantile", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Learn from the tokens of highest entropy alone, this share.")
 @click.option("--mask-truncated-completions", is_flag=True, help="Leave answers that --max-new-tokens cut out of the loss.")
 @click.option("--overlong-buffer", type=click.IntRange(min=0), default=0, help="Soft overlong punishment: over the last N tokens the reward falls by up to 1.")
@@ -54,6 +56,8 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @click.option("--curriculum", is_flag=True, help="Take prompts by falling pass_rate (lore-rl select), from easy to hard, instead of at random.")
 @click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
 @click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss.")
+@click.option("--sft-tokens", type=click.IntRange(min=16), default=2048, help="Padded tokens of one step's batch of traces.")
+@click.option("--process-weight", type=click.FloatRange(min=0), default=0.0, help="Process supervision: weight of each line's own advantage beside the answer's; 0: none.")
 @click.option("--guided-replay", is_flag=True, help="Put the pair's trace in place of one answer where all answers have the wrong grade; needs --traces.")
 @not_in_options
 @reward_options
