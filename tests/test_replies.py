@@ -27,7 +27,7 @@ class Echo:
     def __init__(self, name: str = "echo", **identity: str) -> None:
         self.name, self.extra, self.asked = name, identity, 0
 
-    def generate(self, prompts, *, samples=1, temperature=0.0, max_new_tokens=256, seed=0):
+    def generate(self, prompts, *, samples=1, temperature=0.0, max_new_tokens=256, seed=0, heard=None):
         replies = []
         for prompt in prompts:
             self.asked += 1
@@ -39,6 +39,8 @@ class Echo:
             if text.startswith("bad"):
                 said = [RuntimeError("no reply"), *said[1:]]
             replies.append(said * (samples // draws))
+            for draw, reply in enumerate(said):
+                heard(len(replies) - 1, draw, reply)
         return replies
 
     def label_probabilities(self, prompts, labels, *, begun=None):
@@ -166,7 +168,7 @@ def test_a_kill_leaves_a_file_that_goes_on(path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     kept = store.stat()["entries"]
-    assert kept >= 30 and kept % 10 == 0
+    assert kept >= 30
     model, echo = remembered(path)
     model.generate([f"prompt {number}" for number in range(kept + 5)])
     assert echo.asked == 5 and ReplyStore(path).stat()["entries"] == kept + 5

@@ -26,7 +26,7 @@ class Priced:
         if tells:
             self.usage = Usage()
 
-    def generate(self, prompts, *, samples=1, temperature=0.0, max_new_tokens=256, seed=0):
+    def generate(self, prompts, *, samples=1, temperature=0.0, max_new_tokens=256, seed=0, heard=None):
         self.asked.append(list(prompts))
         for prompt in prompts:
             if hasattr(self, "usage"):

@@ -1,4 +1,4 @@
-"""A tiny causal language model that was taught eight verdicts by heart, and servers on the loopback; used by the tests of models and language judges."""
+"""Tiny language models that were taught a few replies by heart, one of them about pictures, and servers on the loopback; used by the tests of models and language judges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from lore_cli import answer
 from lore_cli.judges import JudgeSettings, open_judge
-from lore_cli.prompts import pair_prompt
+from lore_cli.prompts import load_prompt, pair_prompt
 from lore_cli.records import Pair
 from lore_cli.rulebook import load_rulebook
 from lore_cli.stream import read
@@ -79,7 +79,8 @@ def taught_model() -> Path:
     return folder
 
 
-def _learn_by_heart(model: Any, rows: list[tuple[list[int], list[int]]]) -> None:
+def _learn_by_heart(model: Any, rows: list[tuple[list[int], list[int]]], **pictures: Any) -> None:
+    """Teach (ids of a prompt, of its reply), up to 300 steps. pictures: what belongs to the prompts beside their ids."""
     import torch
 
     longest = max(len(prompt) + len(reply) for prompt, reply in rows)
@@ -89,13 +90,13 @@ def _learn_by_heart(model: Any, rows: list[tuple[list[int], list[int]]]) -> None
         labels[number, len(prompt) : len(prompt) + len(reply)] = torch.tensor(reply)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     for _ in range(300):
-        loss = model(input_ids=ids, labels=labels).loss
+        loss = model(input_ids=ids, labels=labels, **pictures).loss
         if loss.item() < 0.01:
             return
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    raise AssertionError(f"eight verdicts were not learnt: loss {loss.item():.3f}")
+    raise AssertionError(f"{len(rows)} replies were not learnt: loss {loss.item():.3f}")
 
 
 def free_port() -> int:
@@ -237,9 +238,13 @@ def text(content: str, ending: str = "stop") -> Reply:
     return Reply({"choices": [{"index": 0, "finish_reason": ending, "text": content, "message": {"role": "assistant", "content": content}}]})
 
 
+CAPTIONS = {"red": "a red sofa", "blue": "navy curtains with dots", "green": "one green lamp"}
+"""Colour of a picture and what `seeing_model` says of it."""
+
+
 @functools.cache
 def seeing_model() -> Path:
-    """A directory with a LLaVA of random weights that takes pictures; what it says means nothing, but depends on what it is shown."""
+    """A directory with a small LLaVA that answers the prompt for captions with `CAPTIONS`, of pictures in their colours."""
     import torch
     import transformers
 
@@ -247,16 +252,17 @@ def seeing_model() -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="lore-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    tokenizer = scratch.train_tokenizer([part for text in answers().items() for part in text], 700)
+    question = load_prompt("vision").render()
+    tokenizer = scratch.train_tokenizer([part for text in answers().items() for part in text] + [question, *CAPTIONS.values()], 700)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     tokenizer.chat_template = (
         "{% for m in messages %}{% for part in m['content'] %}{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
     )
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}  # vLLM has no attention heads of fewer than 32
     config = transformers.LlavaConfig(
         text_config=transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None),
-        vision_config=transformers.CLIPVisionConfig(**sizes, image_size=28, patch_size=14, projection_dim=32),
+        vision_config=transformers.CLIPVisionConfig(**sizes, image_size=28, patch_size=14, projection_dim=64),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"), image_seq_length=4,
     )  # fmt: skip
     model = transformers.LlavaForConditionalGeneration(config)
@@ -264,18 +270,34 @@ def seeing_model() -> Path:
         for weight in model.parameters():
             if weight.ndim >= 2:
                 weight.normal_(0, weight[0].numel() ** -0.5)
-    model.save_pretrained(folder)
     pictures = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
     processor = transformers.LlavaProcessor(
         pictures, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=tokenizer.chat_template,
     )  # fmt: skip
+    shown = processor(text=["<image>" + question] * len(CAPTIONS), images=[[plain(colour)] for colour in CAPTIONS], add_special_tokens=False, return_tensors="pt")
+    replies = [tokenizer(caption + scratch.END)["input_ids"] for caption in CAPTIONS.values()]
+    _learn_by_heart(model, list(zip(shown["input_ids"].tolist(), replies, strict=True)), pixel_values=shown["pixel_values"])
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    _name_as_published(folder / "model.safetensors")
     return folder
 
 
-def picture(path: Path, colour: str) -> Path:
-    """A PNG file of one colour."""
+def _name_as_published(weights: Path) -> None:
+    """Rename weights as published LLaVAs have them: vLLM reads no others, and transformers 5 writes shorter ones (and reads both)."""
+    from safetensors.torch import load_file, save_file
+
+    save_file({name.replace("vision_tower.", "vision_tower.vision_model."): weight for name, weight in load_file(weights).items()}, weights, metadata={"format": "pt"})
+
+
+def plain(colour: str) -> Any:
+    """A picture of one colour."""
     from PIL import Image
 
-    Image.new("RGB", (40, 30), colour).save(path)
+    return Image.new("RGB", (40, 30), colour)
+
+
+def picture(path: Path, colour: str) -> Path:
+    """The same as a PNG file."""
+    plain(colour).save(path)
     return path

@@ -154,7 +154,9 @@ def judge_options(default: str | None = None, several: bool = False, needed: boo
         @functools.wraps(function)
         def call(*, judge: str | tuple[str, ...] | None, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency", "structured")
-            spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")))
+            output = rest.get("output")
+            written = output.path if isinstance(output, Output) and not rest["ray"] else None  # hosts of a cluster share no file
+            spending = spending_of(*(rest.pop(name) for name in ("reply_cache", "price_in", "price_out", "max_cost")), written)
             uri, *others = judge if isinstance(judge, tuple) else [judge or ""]
             cluster = cluster_of(rest.pop("ray"), rest.pop("ray_workers"), uri, spending)
             options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": _api_key(api_key_file), "spending": spending}
@@ -296,6 +298,8 @@ def map_to_output(
     last: what is decided of a row by the others, after `work`; it is not recorded, and sees the recorded outcomes too.
     """
     ledger = Ledger(output.path, identity, resume=output.resume, retry_failed=output.retry_failed, force=output.force)
+    if spending:
+        spending.begin(resume=output.resume and not output.retry_failed)
     complete = False
     rejected = 0
     try:
@@ -310,6 +314,8 @@ def map_to_output(
         total |= spending.counts() if spending else {}
         write_manifest(output.path, command=run.name, inputs=[s for s in inputs.sources if s != "-"], settings=run.settings, identity=identity, counts=total | (counts or {}))
         complete = True
+        if spending:
+            spending.end()
     finally:
         ledger.close(complete)
     run.log.say(f"{writer.count} {what}, {ledger.failed} failed, {rejected} rejected, {inputs.rejects.count} bad rows skipped", **total)

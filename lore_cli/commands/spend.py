@@ -13,6 +13,7 @@ import click
 
 from lore_cli import stream
 from lore_cli.errors import BadInput, Missing, UsageError, require
+from lore_cli.files import is_pipe
 from lore_cli.progress import Log
 
 if TYPE_CHECKING:
@@ -29,15 +30,16 @@ SPENDING_OPTIONS = (
 )
 
 
-def spending_of(reply_cache: str | None, price_in: float, price_out: float, max_cost: float | None) -> Spending:
-    """What the options come to. Raises `UsageError` for a limit without prices."""
+def spending_of(reply_cache: str | None, price_in: float, price_out: float, max_cost: float | None, output: str | None) -> Spending:
+    """What the options come to, for a run that writes `output`. Raises `UsageError` for a limit without prices."""
     from lore_cli.models.metered import Meter
     from lore_cli.models.replies import ReplyStore
     from lore_cli.models.spending import Spending
 
     if max_cost is not None and not (price_in or price_out):
         raise UsageError("--max-cost needs prices", hint="pass --price-in and --price-out, in money for a million tokens")
-    return Spending(ReplyStore(reply_cache) if reply_cache else None, Meter(price_in, price_out, max_cost))
+    unfinished = None if reply_cache or output is None or is_pipe(output) else ReplyStore(f"{output}.replies")
+    return Spending(ReplyStore(reply_cache) if reply_cache else None, Meter(price_in, price_out, max_cost), unfinished)
 
 
 @dataclass(frozen=True)

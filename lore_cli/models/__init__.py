@@ -8,7 +8,7 @@ place as an exception: a batch of thousands is not lost for one of them, and nob
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -58,13 +58,19 @@ class Usage:
         self.completion_tokens += completion_tokens
 
 
+Heard = Callable[[int, int, str | Exception], None]
+"""Takes (number of the prompt, number of the draw, reply): a reply as it came."""
+
+
 class TextModel(Protocol):
     """A language model. Raises `Missing` when it cannot be used at all; what goes wrong with one prompt is in that prompt's place."""
 
     def generate(
-        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """`samples` replies to each prompt, in the order of the prompts. Temperature 0 is greedy, and then all samples are equal.
+
+        heard: is told of every reply, whole or cut, when it comes, in any order; perhaps of failures as well. A greedy reply is draw 0, whatever `samples`.
 
         Same prompts, settings and seed give the same replies, as far as the engine keeps to its seed. An exception stands where there is no
         reply: `Cut` for one that is not whole, any other for a prompt that could not be answered. Its text is one line for the user.

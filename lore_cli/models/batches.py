@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from lore_cli.errors import BadInput
-from lore_cli.models import Cut, Look, Unasked, completions
+from lore_cli.models import Cut, Heard, Look, Unasked, completions
 from lore_cli.models.completions import RequestFailed
 from lore_cli.models.http import HttpModel
 from lore_cli.models.metered import Meter
@@ -43,7 +43,7 @@ class BatchRequests:
     _written: Seen = field(default_factory=Seen)
 
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """See `TextModel`: `Unasked` everywhere, but for a prompt that cannot be asked at all."""
         how = {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}

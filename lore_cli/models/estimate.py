@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lore_cli.models import Look, Usage
+from lore_cli.models import Heard, Look, Usage
 from lore_cli.models.metered import PICTURE_TOKENS, Meter
 
 _BYTES_A_TOKEN = 4  # of English and JSON in today's tokenizers, a rule of thumb; Chinese text has fewer
@@ -45,7 +45,7 @@ class Estimate:
         self.counts.setdefault(stage, Asked())
 
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """See `TextModel`. The first time a prompt comes counts as expected, every time as possible."""
         asked = self.counts.setdefault(self._stage, Asked())

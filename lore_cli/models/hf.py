@@ -16,7 +16,7 @@ import transformers
 from safetensors import SafetensorError
 
 from lore_cli.errors import BadInput, Missing
-from lore_cli.models import Blind, Cut, Look, directory_hash, refuse_no_model
+from lore_cli.models import Blind, Cut, Heard, Look, directory_hash, refuse_no_model
 from lore_cli.models.pictures import BadPicture, open_picture
 from lore_cli.models.tokens import Tokenized, one_step
 
@@ -41,7 +41,7 @@ class HuggingFaceModel(Tokenized):
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """See `TextModel`. Draws depend on the seed and on the prompts given together."""
         drawn = samples if temperature > 0 else 1
@@ -57,6 +57,8 @@ class HuggingFaceModel(Tokenized):
                 for number, row in enumerate(batch):
                     own = slice(number * drawn, (number + 1) * drawn)
                     replies[row] = texts[own] * (samples // drawn)
+                    for draw, text in enumerate(texts[own]) if heard else ():
+                        heard(row, draw, text)
                     self.usage.add(int(inputs["attention_mask"][number].sum()), sum(lengths[own]))
         return replies
 

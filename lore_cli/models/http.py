@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import httpx
 
 from lore_cli.errors import Missing, UsageError
-from lore_cli.models import Blind, Cut, Look, Usage, completions, draw_seed
+from lore_cli.models import Blind, Cut, Heard, Look, Usage, completions, draw_seed
 from lore_cli.models.completions import LIKELIEST, RequestFailed, Step, choice_of, usage_of
 from lore_cli.models.pictures import BadPicture, data_url
 from lore_cli.models.server import Server
@@ -58,12 +58,12 @@ class HttpModel:
     _written: dict[str | Look, list[Step]] = field(default_factory=dict, repr=False)  # prompt → tokens of the greedy replies given last, where the server tells
 
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """See `TextModel`. Draws are single requests with seeds of their own."""
         if temperature == 0 and self._tells:
             self._written.clear()
-        return self._drawn(self._reply, prompts, samples, temperature, max_new_tokens, seed)
+        return self._drawn(self._reply, prompts, samples, temperature, max_new_tokens, seed, heard)
 
     def bodies(
         self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
@@ -76,7 +76,14 @@ class HttpModel:
         return self._drawn(body, prompts, samples, temperature, max_new_tokens, seed)
 
     def _drawn(
-        self, job: Callable[[tuple[str | Look, dict[str, Any]]], Awaitable[Any]], prompts: Sequence[str | Look], samples: int, temperature: float, max_new_tokens: int, seed: int
+        self,
+        job: Callable[[tuple[str | Look, dict[str, Any]]], Awaitable[Any]],
+        prompts: Sequence[str | Look],
+        samples: int,
+        temperature: float,
+        max_new_tokens: int,
+        seed: int,
+        heard: Heard | None = None,
     ) -> list[list[Any]]:
         """What `job` makes of (prompt, settings) for each draw of each prompt; a greedy reply is one, repeated."""
         drawn = samples if temperature > 0 else 1
@@ -90,7 +97,7 @@ class HttpModel:
             text = prompt.text if isinstance(prompt, Look) else prompt
             for draw in range(drawn):
                 asked.append((prompt, settings | ({"seed": draw_seed(seed, draw, text)} if temperature > 0 else {})))
-        made = self._each(job, asked)
+        made = self._each(job, asked, heard and (lambda place, reply: heard(*divmod(place, drawn), reply)))
         return [made[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
 
     def label_probabilities(
@@ -153,16 +160,20 @@ class HttpModel:
         """The endpoint, below the address."""
         return "chat/completions" if self.chat else "completions"
 
-    def _each(self, job: Callable[[Job], Awaitable[Any]], asked: Sequence[Job]) -> list[Any]:
-        """What `job` gives for each, in order; what went wrong with one prompt stands in its own place."""
+    def _each(self, job: Callable[[Job], Awaitable[Any]], asked: Sequence[Job], heard: Callable[[int, Any], None] | None = None) -> list[Any]:
+        """What `job` gives for each, in order; what went wrong with one prompt stands in its own place. `heard(place, found)` is told of each when it is there."""
 
-        async def one(each: Job) -> Any:
+        async def one(placed: tuple[int, Job]) -> Any:
+            place, each = placed
             try:
-                return await job(each)
+                found = await job(each)
             except (RequestFailed, Cut, Blind, BadPicture) as error:
-                return error
+                found = error
+            if heard:
+                heard(place, found)
+            return found
 
-        return self.server.run(one, asked)
+        return self.server.run(one, list(enumerate(asked)))
 
     async def _reply(self, asked: tuple[str | Look, dict[str, Any]]) -> str:
         prompt, settings = asked

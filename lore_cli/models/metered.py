@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lore_cli.models import Cut, Look, TextModel, Unasked, Usage
+from lore_cli.models import Cut, Heard, Look, TextModel, Unasked, Usage
 
 PER = 1_000_000  # tokens that a price is for
 PICTURE_TOKENS = 2_048
@@ -71,13 +71,14 @@ class Metered:
         self._model, self._meter = model, meter
 
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """See `TextModel`. `Unasked` stands for the replies to a prompt that might have passed the limit."""
         draws = samples if temperature > 0 else 1
 
         def ask(start: int, end: int) -> list[list[str | Exception]]:
-            return self._model.generate(prompts[start:end], samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+            told = None if heard is None else lambda row, draw, reply: heard(start + row, draw, reply)
+            return self._model.generate(prompts[start:end], samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, heard=told)
 
         worst = [draws * self._meter.price(most_tokens(prompt), max_new_tokens) for prompt in prompts]
         replies = self._within(worst, ask, lambda found: sum(isinstance(reply, str | Cut) for reply in found[:draws]))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from lore_cli.models import Cut, Look, TextModel
+from lore_cli.models import Cut, Heard, Look, TextModel
 from lore_cli.models.replies import ReplyStore, Stored, draw_keys, reply_key
 
 
@@ -17,19 +17,29 @@ class Remembered:
         self._model, self._store = model, store
 
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
-        """See `TextModel`. A prompt of which one draw is not there is asked for all of its draws; those that are there stay what they were."""
+        """See `TextModel`. A prompt of which one draw is not there is asked for all of its draws; those that are there stay what they were.
+
+        Each reply is kept when it comes, so that a kill -9 loses none. `heard` is not told of those that were there.
+        """
         identity = self.identity()
         keys = [draw_keys(identity, prompt, samples, temperature, max_new_tokens, seed) for prompt in prompts]
         known = self._store.find([key for own in keys for key in own])
         open_rows = [row for row, own in enumerate(keys) if not own or not all(key in known for key in own)]
         fresh: list[list[str | Exception]] = []
+
+        def keep(place: int, draw: int, reply: str | Exception) -> None:
+            row = open_rows[place]
+            if keys[row] and (entry := stored(reply)):
+                self._store.add(identity["model"], [(keys[row][draw], entry)])
+            if heard:
+                heard(row, draw, reply)
+
         if open_rows:
             asked = [prompts[row] for row in open_rows]
-            fresh = self._model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+            fresh = self._model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, heard=keep)
         by_row = dict(zip(open_rows, fresh, strict=True))
-        self._store.add(identity["model"], ((key, entry) for row, replies in by_row.items() for key, reply in zip(keys[row], replies) if (entry := stored(reply))))
         draws = samples if temperature > 0 else 1
         return [
             [_reply(known[key], max_new_tokens) if key in known else by_row[row][draw] for draw, key in enumerate(own)] * (samples // draws) if own else by_row[row]

@@ -2,7 +2,7 @@
 
 A key is a hash of everything that determines a reply: the model's identity, the prompt with the bytes of its picture, and how it is decoded. Texts,
 replies that were cut off and label probabilities are kept; what may go better another time (a time-out, a refusal) never is. The file is in WAL mode:
-several runs may use it at once, and a kill -9 loses the replies of the window that was being asked, nothing else. No pickle: values are text or JSON.
+several runs may use it at once, and a kill -9 loses no reply that had come. No pickle: values are text or JSON.
 """
 
 from __future__ import annotations
@@ -169,6 +169,12 @@ class ReplyStore:
             with _told(self.path):
                 database.close()
 
+    def remove(self) -> None:
+        """Let go of the file and remove it."""
+        self.close()
+        for part in ("", "-wal", "-shm"):
+            Path(f"{self.path}{part}").unlink(missing_ok=True)
+
     @functools.cached_property
     def _database(self) -> sqlite3.Connection:
         import sqlite3
@@ -176,7 +182,8 @@ class ReplyStore:
         if self._must_exist and not Path(self.path).is_file():
             raise Missing(f"{self.path}: no such reply cache", hint="give the file that --reply-cache named")
         with _told(self.path):
-            database = sqlite3.connect(self.path, timeout=_PATIENCE_S)
+            # not of one thread: http's replies come in a thread of its own, while the one that asked waits for them
+            database = sqlite3.connect(self.path, timeout=_PATIENCE_S, check_same_thread=False)
             ours, tables = (database.execute(text).fetchone()[0] for text in ("PRAGMA application_id", "SELECT count(*) FROM sqlite_master"))
             if ours != APPLICATION and tables:
                 raise BadInput("is a database, but no reply cache", where=self.path, hint="choose another file")

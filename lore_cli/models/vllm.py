@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lore_cli.errors import BadInput, Missing, require
-from lore_cli.models import Blind, Cut, Look, directory_hash, draw_seed, refuse_no_model
+from lore_cli.models import Blind, Cut, Heard, Look, directory_hash, draw_seed, refuse_no_model
 from lore_cli.models.pictures import BadPicture, open_picture
 from lore_cli.models.tokens import Tokenized, one_step
 
@@ -41,7 +41,7 @@ class VllmModel(Tokenized):
         self._longest = int(config.max_model_len)
 
     def generate(
-        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0
+        self, prompts: Sequence[str | Look], *, samples: int = 1, temperature: float = 0.0, max_new_tokens: int = 256, seed: int = 0, heard: Heard | None = None
     ) -> list[list[str | Exception]]:
         """See `TextModel`. A draw depends on the seed, its number and its own prompt only."""
         drawn = samples if temperature > 0 else 1
@@ -52,6 +52,8 @@ class VllmModel(Tokenized):
                 seeded = {"seed": draw_seed(seed, draw, text)} if temperature > 0 else {}
                 asked.append((given, {"temperature": temperature, "max_tokens": max_new_tokens, **seeded}))
         replies = [_text(found, max_new_tokens) for found in self._ask(asked)]
+        for place, reply in enumerate(replies) if heard else ():
+            heard(*divmod(place, drawn), reply)
         return [replies[row * drawn : (row + 1) * drawn] * (samples // drawn) for row in range(len(prompts))]
 
     def label_probabilities(
