@@ -5,7 +5,7 @@
 
 Every variant is trained from RUN's cot-sft on its rl-pairs (one on all traces) with the settings of the profile, once for each seed (an ablation: for the first alone), and
 judges RUN's benchmark as the lifecycle does. "SFT continued" is no reinforcement learning: lore-sft from the same model on the same traces at the same rate, for as much CPU time.
-What is finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, seeds together, clustered by query.
+cot-sft's verdicts are RUN's. What is finished in OUT is not done again, so the study can be interrupted. Differences from cot-sft are paired: the same pairs, seeds together, clustered by query.
 Gap closed: (pass@1 − SFT's pass@1) / (SFT's pass@8 − SFT's pass@1). CPU: user and system seconds of the training process, start included, mean over seeds.
 """
 
@@ -69,9 +69,6 @@ def judged(run: Path, model: Path, verdicts: Path, samples: Sequence[str], seed:
 def study(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str], settings: Sequence[str], samples: Sequence[str], sft: Sequence[str]) -> None:
     """Train and judge what is not in `out` yet."""
     for seed in seeds:
-        (out / f"sft-{seed}").mkdir(parents=True, exist_ok=True)
-        judged(run, run / "cot-sft", out / f"sft-{seed}/verdicts.jsonl", samples, seed)
-    for seed in seeds:
         for variant in (name for name in chosen if seed in seeds_of(name, seeds)):
             folder = place(out, variant, seed)
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +116,7 @@ def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) 
     for variant in chosen:
         own = seeds_of(variant, seeds)
         gold = pooled(out, "gold.jsonl", ((seed, row) for seed in own for row in lines(run / "bench/all.jsonl")))
-        base = pooled(out, "sft.jsonl", ((seed, row) for seed in own for row in lines(out / f"sft-{seed}/verdicts.jsonl")))
+        base = pooled(out, "sft.jsonl", ((seed, row) for seed in own for row in lines(run / "verdicts/cot-sft.jsonl")))
         verdicts = pooled(out, "rl.jsonl", ((seed, row) for seed in own for row in lines(place(out, variant, seed) / "verdicts.jsonl")))
         report = out / "pooled/compared.json"
         lore("lore-rair", "compare", base, verdicts, "--gold", gold, "--json", report, "--force")
