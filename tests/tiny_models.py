@@ -1,4 +1,4 @@
-"""Tiny language models that were taught a few replies by heart, one of them about pictures, and servers on the loopback; used by the tests of models and language judges."""
+"""Tiny language models that were taught a few replies by heart, one of them about pictures, and servers on the loopback; for tests of models and judges."""
 
 from __future__ import annotations
 
@@ -274,9 +274,10 @@ def seeing_model() -> Path:
     processor = transformers.LlavaProcessor(
         pictures, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=tokenizer.chat_template,
     )  # fmt: skip
-    shown = processor(text=["<image>" + question] * len(CAPTIONS), images=[[plain(colour)] for colour in CAPTIONS], add_special_tokens=False, return_tensors="pt")
+    asked, shown = ["<image>" + question] * len(CAPTIONS), [[plain(colour)] for colour in CAPTIONS]
+    inputs = processor(text=asked, images=shown, add_special_tokens=False, return_tensors="pt")
     replies = [tokenizer(caption + scratch.END)["input_ids"] for caption in CAPTIONS.values()]
-    _learn_by_heart(model, list(zip(shown["input_ids"].tolist(), replies, strict=True)), pixel_values=shown["pixel_values"])
+    _learn_by_heart(model, list(zip(inputs["input_ids"].tolist(), replies, strict=True)), pixel_values=inputs["pixel_values"])
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     _name_as_published(folder / "model.safetensors")

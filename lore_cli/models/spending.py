@@ -47,7 +47,10 @@ class Spending:
             self.unfinished.remove()
 
     def counts(self) -> dict[str, Any]:
-        """For the manifest, under `usage`: see `Meter.counts`; with a cache, or where an interrupted run had left replies, also `cached`. Empty where no model was put to use."""
+        """For the manifest, under `usage`: see `Meter.counts`; also `cached`, with a cache or where an interrupted run had left replies.
+
+        Empty where no model was put to use.
+        """
         if not self.asked:
             return {}
         found = self.replies.found if self.replies else self.unfinished.found if self.unfinished else 0

@@ -171,7 +171,8 @@ def open_vllm(path: str, *, chat: bool) -> VllmModel:
         except OSError as error:
             raise Missing(f"model {path}: {_first_line(error)}", hint="give a local model directory, or a hub id that this machine can reach") from error
         except (ValueError, KeyError, RuntimeError) as error:
-            raise BadInput(f"vLLM cannot run this model: {_first_line(error)}", where=path, hint="its own words are above; does hf: read the directory, and is there memory enough?") from error
+            hint = "its own words are above; does hf: read the directory, is there memory enough, and torchvision for a model that sees?"
+            raise BadInput(f"vLLM cannot run this model: {_first_line(error)}", where=path, hint=hint) from error
     name = f"sha256:{directory_hash(folder)}" if folder.is_dir() else path
     return VllmModel(engine, name, chat and bool(engine.get_tokenizer().chat_template))
 
