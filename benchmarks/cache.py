@@ -5,7 +5,8 @@
     python benchmarks/cache.py --write             and put the table in docs/results.md
 
 All three hold the same keys and values, and decode what they find into the same entry. Look-ups ask for keys in random order, nine of ten of them there.
-Rates: the median of the rounds; latencies: single look-ups, timed one by one. `pair` is the whole look-up of a pair: normalised query, key, entry, is it fresh.
+Rates: the median of the rounds; latencies: look-ups timed one by one. `pair` is the whole look-up of a pair: normalised query, key, entry, is it fresh;
+`page` is the same for the items of one query together, which is what `lore-tier route` and `serve` ask for: its latencies are those of a page.
 """
 
 from __future__ import annotations
@@ -115,14 +116,14 @@ def redis_server(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     return process, f"redis://127.0.0.1:{port}/0#benchmark"
 
 
-def measured(get: Callable[[Any], Any], keys: list[Any], rounds: int) -> list[str]:
-    """Table cells: look-ups/s, p50 and p99 in µs."""
+def measured(get: Callable[[Any], Any], keys: list[Any], rounds: int, each: int = 1) -> list[str]:
+    """Table cells: look-ups/s, `each` in a call, and a call's p50 and p99 in µs."""
     rates = []
     for _ in range(rounds):
         began = time.perf_counter()
         for key in keys:
             get(key)
-        rates.append(len(keys) / (time.perf_counter() - began))
+        rates.append(each * len(keys) / (time.perf_counter() - began))
     spent = []
     for key in keys:
         began = time.perf_counter_ns()
@@ -140,10 +141,12 @@ def lookups(folder: Path, entries: int, rounds: int) -> list[list[str]]:
     asked = [draw.randrange(round(entries / 0.9)) for _ in range(min(LOOKUPS, 2 * entries))]
     keys = [made[number][0] if number < entries else key_of("not there", str(number)) for number in asked]
     served, now = Cache(folder, RULEBOOK), time.time()
-    pairs = [pair(number) for number in asked]
+    pairs = [[pair(number)] for number in asked]
+    pages = [[pair(number - number % ITEMS + step) for step in range(ITEMS)] for number in asked[:: ITEMS]]
     table = [
         ["LMDB (lore), by key", f"{seconds:.1f}", *measured(open_store(folder / "current" / "verdicts.lmdb").get, keys, rounds)],
         ["LMDB (lore), pair", "", *measured(lambda one: served.look_up(one, now), pairs, rounds)],
+        [f"LMDB (lore), page of {ITEMS}", "", *measured(lambda page: served.look_up(page, now), pages, rounds, ITEMS)],
     ]
     get, seconds = sqlite(folder / "peer.sqlite", made)
     table.append(["SQLite, by key", f"{seconds:.1f}", *measured(get, keys, rounds)])

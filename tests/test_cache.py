@@ -62,6 +62,13 @@ def test_keys_do_not_run_query_and_item_together():
     assert cached.key_of("\ud800", "1") != cached.key_of("\ud801", "1")  # lone surrogates from a damaged log still have keys
 
 
+@given(some.text(), some.lists(some.text(), min_size=2, max_size=2, unique=True))
+def test_every_item_of_a_query_has_a_key_of_its_own_beside_the_others(query, items):
+    one, other = (cached.key_of(query, item * 30) for item in items)
+    assert one != other and one[:16] == other[:16] and max(len(one), len(other)) <= 80
+    assert cached.key_of(f"  {query.upper()}", "x") == cached.key_of(cached.normalise(f"  {query.upper()}"), "x")
+
+
 @pytest.mark.parametrize("change", [{"title": "other"}, {"price": 2.0}, {"caption": "a red sofa"}, {"attributes": {"colour": "red"}}, {"brand": "Acme"}])
 def test_any_change_a_judge_could_see_changes_the_item_hash(change):
     one = pair("navy sofa", 1, price=1.0)
@@ -70,7 +77,7 @@ def test_any_change_a_judge_could_see_changes_the_item_hash(change):
 
 def test_an_entry_keeps_the_verdict_but_not_the_request():
     _, kept = b"", cached.entry_of(VERDICT, "navy sofa", "hash", "judge", RULEBOOK, 1000.7)
-    answered = cached.verdict_of(kept, pair("Navy Sofa", 1), "cache:x")
+    answered = parse(Verdict, cached.answer_of(kept, pair("Navy Sofa", 1), "cache:x", samples=0))
     assert (answered.id, answered.query, answered.item_id, answered.judge) == ("Navy Sofa/1", "Navy Sofa", "i1", "cache:x")
     assert (answered.grade, answered.scores, answered.raw["cached_from"]) == (VERDICT.grade, VERDICT.scores, "word")
     assert kept.judged_at == 1000
@@ -199,6 +206,30 @@ def test_the_cache_judge_answers_in_order_and_says_what_is_missing(tmp_path):
         open_judge(f"cache:{tmp_path / 'nowhere'}", JudgeSettings(rulebook))
 
 
+def test_a_generation_of_an_older_format_is_refused_and_a_refresh_replaces_it(tmp_path):
+    plan, known = make_plan(tmp_path, {"navy sofa": 10}), [pair("navy sofa", number) for number in range(3)]
+    refresh(tmp_path, plan, known, WordJudge())
+    description = tmp_path / "cache" / "generations" / "0001" / "generation.json"
+    description.write_text(description.read_text().replace(f'"format": {cached.FORMAT}', '"format": 1'))
+    with pytest.raises(BadInput, match="format 1; this version reads format") as refused:
+        cached.Cache(tmp_path / "cache", RULEBOOK)
+    assert "refresh the cache" in refused.value.hint
+    summary = refresh(tmp_path, plan, known, WordJudge())
+    assert (summary.number, summary.judged) == (2, 3) and "format 1" in summary.problem
+    assert len(served(tmp_path)) == 3
+
+
+def test_the_cache_judge_gives_no_grade_for_a_damaged_entry(tmp_path):
+    import lmdb
+
+    rulebook, plan, known = load_rulebook(), make_plan(tmp_path, {"navy sofa": 10}), [pair("navy sofa", number) for number in range(2)]
+    refresh(tmp_path, plan, known, WordJudge(), now=time.time(), rulebook=rulebook.hash)
+    with lmdb.open(str(tmp_path / "cache/current/verdicts.lmdb"), subdir=False, lock=False, map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        transaction.put(cached.key_of("navy sofa", "i0"), b'["navy sofa","i0"]')
+    answers = list(open_judge(f"cache:{tmp_path / 'cache'}", JudgeSettings(rulebook))(known))
+    assert [(one.grade, one.error) for one in answers] == [(None, "not in cache: damaged"), ("L4", None)]
+
+
 def test_unpublished_work_is_never_pickled(tmp_path):
     """Entries are JSON in LMDB, readable by any language."""
     import lmdb
@@ -207,6 +238,6 @@ def test_unpublished_work_is_never_pickled(tmp_path):
     generation(tmp_path, 1)
     with lmdb.open(str(tmp_path / "generations/0001/verdicts.lmdb"), subdir=False, readonly=True, lock=False) as environment, environment.begin() as transaction:
         values = [orjson.loads(value) for _, value in transaction.cursor()]
-    assert {value["query"] for value in values} == {"query 0", "query 1", "query 2"}
-    assert unicodedata.is_normalized("NFKC", values[0]["query"])
+    assert {value[0] for value in values} == {"query 0", "query 1", "query 2"}
+    assert unicodedata.is_normalized("NFKC", values[0][0])
     assert sorted(os.listdir(tmp_path / "generations/0001")) == ["generation.json", "verdicts.lmdb"]

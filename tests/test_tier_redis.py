@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lore_cli.errors import Missing
+from lore_cli.errors import BadInput, Missing
 from lore_cli.judges import JudgeSettings, open_judge, remote
 from lore_cli.judges.cached import open_cache
 from lore_cli.rulebook import load_rulebook
@@ -56,14 +56,33 @@ def test_a_generation_is_served_whole_and_swapped_under_a_reader(shop, server):
     assert publish_remote(folder / "cache", url, 2) == 1 and publish_remote(folder / "cache", url, 2) is None
     reader = open_cache(url, RULEBOOK)
     assert {(entry.query, entry.item_id): entry for _, entry in reader.store.entries()} == served(folder)
-    assert [reader.look_up(one, time.time()).reason for one in PAIRS[3:5]] == ["hit", "absent"]
+    assert [one.reason for one in reader.look_up(PAIRS[3:5], time.time())] == ["hit", "absent"]
     refresh(folder, plan, PAIRS, WordJudge(), now=time.time())
     assert publish_remote(folder / "cache", url, 2) == 2
     reader.follow()
-    assert reader.info.number == 2 and reader.look_up(PAIRS[4], time.time()).reason == "hit"
+    assert reader.info.number == 2 and reader.look_up([PAIRS[4]], time.time())[0].reason == "hit"
     refresh(folder, plan, PAIRS[:8], WordJudge(), now=time.time())
     publish_remote(folder / "cache", url, 2)
     assert sorted(reader._remote.client.keys("lore:shop:generation:*")) == [b"lore:shop:generation:2", b"lore:shop:generation:3"]  # noqa: SLF001
+
+
+def test_a_page_is_one_question_to_redis(shop, server):
+    (folder, _), (url, _) = shop, server
+    publish_remote(folder / "cache", url, 2)
+    reader, redis = open_cache(url, RULEBOOK), remote.Remote(url).client
+    redis.config_resetstat()
+    assert len(reader.look_up(PAIRS, time.time())) == 12 and reader.look_up([], time.time()) == []
+    assert {name: told["calls"] for name, told in redis.info("commandstats").items() if name.startswith("cmdstat_h")} == {"cmdstat_hmget": 1}
+
+
+def test_a_generation_of_another_format_is_refused(shop, server):
+    (folder, _), (url, _) = shop, server
+    publish_remote(folder / "cache", url, 2)
+    at = remote.Remote(url)
+    for description, told in ((b'{"format": 1}', "format 1; this version reads"), (b"{", "not JSON")):
+        at.client.set(at.key("info", 1), description)
+        with pytest.raises(BadInput, match=told):
+            open_cache(url, RULEBOOK)
 
 
 def test_a_publication_that_stopped_half_way_is_not_served(shop, server):
@@ -84,12 +103,12 @@ def test_a_redis_that_goes_away_and_comes_back(shop, server, monkeypatch):
     reader = open_cache(url, RULEBOOK)
     process.send_signal(signal.SIGSTOP)  # a server that hangs
     began = time.monotonic()
-    assert [reader.look_up(PAIRS[0], time.time()).reason for _ in range(50)] == ["unreachable"] * 50
+    assert [reader.look_up([PAIRS[0]], time.time())[0].reason for _ in range(50)] == ["unreachable"] * 50
     reader.follow()
     assert time.monotonic() - began < 5
     process.send_signal(signal.SIGCONT)
     time.sleep(0.3)
-    assert reader.look_up(PAIRS[0], time.time()).reason == "hit"
+    assert reader.look_up([PAIRS[0]], time.time())[0].reason == "hit"
     process.kill()
     process.wait()
     with pytest.raises(Missing, match="serves generation 1"):

@@ -1,7 +1,7 @@
 """`cache:DIR`: verdicts judged ahead of time, looked up by query and item (`cache:redis://…`: remote.py).
 
     DIR/current -> generations/0007          the generation served; swapped by an atomic rename
-    DIR/generations/0007/verdicts.lmdb       128-bit hash of (normalised query, item id) -> Entry
+    DIR/generations/0007/verdicts.lmdb       128-bit hash of the normalised query, item id -> Entry: what a page asks for lies side by side
     DIR/generations/0007/generation.json     what made it, how many entries
 
 A generation never changes once published, so a reader needs no lock and a writer never disturbs one. The layout, the keys and
@@ -10,12 +10,13 @@ the rule of when an entry is stale are ours; LORE says only that head pairs are 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import time
 import unicodedata
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +27,17 @@ import orjson
 from lore_cli.errors import BadInput, Missing, require
 from lore_cli.judges import JudgeSettings
 from lore_cli.records import Item, Pair, Verdict, parse
-from lore_cli.stream import read_json
+from lore_cli.stream import chunks, read_json
 
 NORMALISATION = "nfkc-casefold-space"
-FORMAT = 1
+FORMAT = 2
+_LONGEST_ID = 64  # bytes of an item's id in a key; LMDB allows 511 for a key
+_QUERIES = 4096  # whose part of the key is kept in memory: a page asks for one query's items, and shoppers for the same queries
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"), " ")
-_ITEM_FIELDS = tuple(name for name in Item.__struct_fields__ if name != "id")
+_item_content = msgspec.json.Encoder(order="deterministic").encode
 _FREED_BY_PAIR = ("id", "query", "item_id", "judge", "latency_ms", "tier")
 
-Reason = Literal["hit", "absent", "expired", "item changed", "rulebook changed", "unreachable"]
+Reason = Literal["hit", "absent", "expired", "item changed", "rulebook changed", "damaged", "unreachable"]
 
 
 def normalise(query: str) -> str:
@@ -51,10 +54,15 @@ def normalise(query: str) -> str:
     return " ".join(text.translate(_INVISIBLE).split())
 
 
-def key_of(normalised: str, item_id: str) -> bytes:
-    """The 16-byte key of a pair. The query must be normalised already."""
-    text = f"{normalised}\0{item_id}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).digest()
+def key_of(query: str, item_id: str) -> bytes:
+    """The key of a pair, whichever way its query is spelt: 16 bytes for the query, then the item's id, or 32 bytes that stand for a long one."""
+    item = item_id.encode("utf-8", "surrogatepass")
+    return _query_key(query) + (item if len(item) <= _LONGEST_ID else hashlib.blake2b(item, digest_size=32).digest())
+
+
+@functools.lru_cache(_QUERIES)
+def _query_key(query: str) -> bytes:
+    return hashlib.blake2b(normalise(query).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def item_hash(item: Item) -> str:
@@ -62,8 +70,7 @@ def item_hash(item: Item) -> str:
 
     A picture counts by its path: replace a photo under a new name, or its cached verdicts stay.
     """
-    content = orjson.dumps([getattr(item, name) for name in _ITEM_FIELDS], option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+    return hashlib.blake2b(_item_content(item), digest_size=8).hexdigest()
 
 
 def own_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +87,8 @@ def judge_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.blake2b(orjson.dumps(own_identity(identity), option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A cached verdict and what it rests on. `judged_at`: seconds since 1970. `item`, `judge`, `rulebook`: content hashes at that time."""
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A cached verdict and what it rests on; on disk a JSON array. `judged_at`: seconds since 1970. `item`, `judge`, `rulebook`: content hashes at that time."""
 
     query: str
     item_id: str
@@ -92,7 +99,7 @@ class Entry(msgspec.Struct, frozen=True):
     judged_at: int
 
     def pack(self) -> bytes:
-        return orjson.dumps({name: getattr(self, name) for name in self.__struct_fields__})
+        return msgspec.json.encode(self)
 
     def age_s(self, now: float) -> float:
         """Seconds since it was judged; 0 when the clock was set back since."""
@@ -133,6 +140,9 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     postponed: int = 0
 
 
+unpack = msgspec.json.Decoder(Entry).decode  # raises msgspec.DecodeError for what is no packed Entry
+
+
 class Store:
     """Read access to one LMDB file of entries. Close it, or let it go: LMDB allows one opening of a file in a process, so `open_store` shares them."""
 
@@ -140,15 +150,18 @@ class Store:
         lmdb = require("lmdb", "serve")
         try:
             self._environment = lmdb.open(str(file), subdir=False, readonly=True, lock=False, create=False, readahead=False)
-            self._transaction = self._environment.begin(buffers=True)
+            self._transaction = self._environment.begin()
             self._get = self._transaction.get
         except lmdb.Error as error:
             raise BadInput(f"not a readable cache file: {error}", where=str(file), hint="lore-tier rollback serves the generation before it") from error
-        self._decode = msgspec.json.Decoder(Entry).decode
         self.file = file
 
     def __len__(self) -> int:
         return int(self._environment.stat()["entries"])
+
+    def read(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """The packed entries under keys, in order; None where there is none."""
+        return list(map(self._get, keys))
 
     def get(self, key: bytes) -> Entry | None:
         """The entry under a key. Raises `BadInput` when its bytes are damaged."""
@@ -158,11 +171,11 @@ class Store:
     def entries(self) -> Iterator[tuple[bytes, Entry]]:
         """Every (key, entry), in key order."""
         for key, value in self._transaction.cursor():
-            yield bytes(key), self._entry(value)
+            yield key, self._entry(value)
 
-    def _entry(self, value: Any) -> Entry:
+    def _entry(self, value: bytes) -> Entry:
         try:
-            return self._decode(value)
+            return unpack(value)
         except msgspec.DecodeError as error:
             raise BadInput(f"a damaged entry: {error}", where=str(self.file), hint="lore-tier rollback serves the generation before it") from error
 
@@ -185,14 +198,17 @@ def open_store(file: Path) -> Store:
 
 def read_info(folder: Path) -> GenerationInfo:
     """What a generation's folder says of itself. Raises `Missing` and `BadInput`."""
-    document = read_json(folder / "generation.json", "the description of a cache generation")
+    return info_from(read_json(folder / "generation.json", "the description of a cache generation"), str(folder))
+
+
+def info_from(document: Any, where: str) -> GenerationInfo:
+    """A generation's description, checked. Raises `BadInput` when it is malformed, or of another format than this version reads."""
+    if isinstance(document, dict) and document.get("format") not in (None, FORMAT):
+        raise BadInput(f"format {document['format']}; this version reads format {FORMAT}", where=where, hint="refresh the cache with this version")
     try:
-        info = msgspec.convert(document, GenerationInfo)
+        return msgspec.convert(document, GenerationInfo)
     except msgspec.ValidationError as error:
-        raise BadInput(str(error), where=str(folder / "generation.json"), hint="lore-tier rollback serves the generation before it") from error
-    if info.format != FORMAT:
-        raise BadInput(f"format {info.format}; this version reads format {FORMAT}", where=str(folder), hint="refresh the cache with this version")
-    return info
+        raise BadInput(str(error), where=f"{where}/generation.json", hint="lore-tier rollback serves the generation before it") from error
 
 
 def open_generation(folder: Path) -> tuple[GenerationInfo, Store]:
@@ -203,13 +219,15 @@ def open_generation(folder: Path) -> tuple[GenerationInfo, Store]:
     return info, store
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a look-up found: `entry` only when it may be used; `reason` says why not; `age_s` of what was there."""
 
     entry: Entry | None
     reason: Reason
     age_s: float | None = None
+
+
+_ABSENT = Found(None, "absent")
 
 
 class Cache:
@@ -250,11 +268,16 @@ class Cache:
     def _open(self, served: str) -> tuple[GenerationInfo, Any]:
         return open_generation(self.folder / served)
 
-    def look_up(self, pair: Pair, now: float) -> Found:
-        """The entry of a pair, if it is there and still holds."""
-        entry = self.store.get(key_of(normalise(pair.query), pair.item.id))
-        if entry is None:
-            return Found(None, "absent")
+    def look_up(self, pairs: Sequence[Pair], now: float) -> list[Found]:
+        """For each pair, in order, the entry that is there and still holds, or why there is none. Quickest for pairs of one query together."""
+        values = self.store.read([key_of(pair.query, pair.item.id) for pair in pairs])
+        return [_ABSENT if value is None else self._held(value, pair, now) for value, pair in zip(values, pairs, strict=True)]
+
+    def _held(self, value: bytes, pair: Pair, now: float) -> Found:
+        try:
+            entry = unpack(value)
+        except msgspec.DecodeError:
+            return Found(None, "damaged")
         reason = entry.stale(item_hash(pair.item), self._rulebook, now, self.expire_s)
         return Found(entry if reason == "hit" else None, reason, entry.age_s(now))
 
@@ -268,10 +291,12 @@ def open_cache(target: str, rulebook_hash: str, expire_s: float | None = None) -
     return RemoteCache(target, rulebook_hash, expire_s)
 
 
-def verdict_of(entry: Entry, pair: Pair, judge: str, **fields: Any) -> Verdict:
-    """The verdict that answers `pair` from an entry; `fields` are added to its row."""
-    row = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": judge, **entry.verdict, **fields}
-    return parse(Verdict, row)
+def answer_of(entry: Entry, pair: Pair, judge: str, samples: int) -> dict[str, Any]:
+    """The row of the verdict that answers `pair` from an entry; every one of the `samples` asked for has its grade."""
+    row = {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": judge, **entry.verdict}
+    if samples:
+        row["samples"] = [row.get("grade")] * samples
+    return row
 
 
 @dataclass
@@ -280,19 +305,22 @@ class CachedJudge:
 
     cache: Cache
     samples: int
+    window: int
     name: str
 
     def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
-        for pair in pairs:
+        for window in chunks(pairs, self.window):
             started = time.perf_counter()
-            found = self.cache.look_up(pair, time.time())
-            spent = {"latency_ms": (time.perf_counter() - started) * 1000}
-            if found.entry is None:
-                error = "not in cache" if found.reason == "absent" else f"not in cache: {found.reason}"
-                yield parse(Verdict, {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name, "error": error, **spent})
-                continue
-            repeated = {"samples": [found.entry.verdict.get("grade")] * self.samples} if self.samples else {}
-            yield verdict_of(found.entry, pair, self.name, **repeated, **spent)
+            found = self.cache.look_up(window, time.time())
+            latency_ms = (time.perf_counter() - started) * 1000 / len(window)
+            for one, pair in zip(found, window, strict=True):
+                yield parse(Verdict, self._row(one, pair) | {"latency_ms": latency_ms})
+
+    def _row(self, found: Found, pair: Pair) -> dict[str, Any]:
+        if found.entry is not None:
+            return answer_of(found.entry, pair, self.name, self.samples)
+        error = "not in cache" if found.reason == "absent" else f"not in cache: {found.reason}"
+        return {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": self.name, "error": error}
 
     def identity(self) -> dict[str, str]:
         info = self.cache.info
@@ -301,4 +329,4 @@ class CachedJudge:
 
 def open(target: str, settings: JudgeSettings) -> CachedJudge:
     """The judge over a cache folder or a Redis."""
-    return CachedJudge(open_cache(target, settings.rulebook.hash), settings.samples, f"cache:{target}")
+    return CachedJudge(open_cache(target, settings.rulebook.hash), settings.samples, settings.batch_size, f"cache:{target}")

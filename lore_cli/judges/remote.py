@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import orjson
 
 from lore_cli.errors import BadInput, Missing, UsageError, require
-from lore_cli.judges.cached import Cache, Entry, Found, GenerationInfo
+from lore_cli.judges.cached import Cache, Entry, Found, GenerationInfo, info_from, unpack
 from lore_cli.records import Pair
 
 TIMEOUT_S, ASK_AGAIN_S = 1.0, 5.0
-_entry = msgspec.json.Decoder(Entry).decode
+_UNREACHABLE = Found(None, "unreachable")
 
 
 class Remote:
@@ -64,16 +65,21 @@ class RemoteStore:
     def get(self, key: bytes) -> Entry | None:
         """The entry under a key. Raises `BadInput` when its bytes are damaged."""
         value = self._remote.client.hget(self._name, key)
-        return None if value is None else self._read(value)
+        return None if value is None else self._entry(value)
+
+    def read(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """The packed entries under keys, in order; None where there is none. One question to Redis."""
+        asked = list(keys)
+        return self._remote.client.hmget(self._name, asked) if asked else []
 
     def entries(self) -> Iterator[tuple[bytes, Entry]]:
         """Every (key, entry), in no order."""
         for key, value in self._remote.client.hscan_iter(self._name, count=1000):
-            yield key, self._read(value)
+            yield key, self._entry(value)
 
-    def _read(self, value: bytes) -> Entry:
+    def _entry(self, value: bytes) -> Entry:
         try:
-            return _entry(value)
+            return unpack(value)
         except msgspec.DecodeError as error:
             raise BadInput(f"a damaged entry: {error}", where=self._name, hint="lore-tier rollback --publish serves the generation before it") from error
 
@@ -101,7 +107,11 @@ class RemoteCache(Cache):
         content = self._remote.client.get(self._remote.key("info", served))
         if content is None:
             raise Missing(f"{self._remote.url}: generation {served} is not there", hint="publish again")
-        return msgspec.json.decode(content, type=GenerationInfo), RemoteStore(self._remote, int(served))
+        try:
+            document = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise BadInput(f"not JSON: {error}", where=self._remote.key("info", served), hint="publish again") from error
+        return info_from(document, self._remote.key("info", served)), RemoteStore(self._remote, int(served))
 
     def follow(self) -> None:
         """Serve the generation that is published now; while Redis does not answer, the one known."""
@@ -114,15 +124,14 @@ class RemoteCache(Cache):
                 raise self._remote.missing(error) from error
             self._failed()
 
-    def look_up(self, pair: Pair, now: float) -> Found:
-        """The entry of a pair, if it is there and still holds; `unreachable` while Redis does not answer."""
-        if time.monotonic() < self._ask_again:
-            return Found(None, "unreachable")
-        try:
-            return super().look_up(pair, now)
-        except self._remote.failures:
-            self._failed()
-            return Found(None, "unreachable")
+    def look_up(self, pairs: Sequence[Pair], now: float) -> list[Found]:
+        """As of a folder; `unreachable` while Redis does not answer."""
+        if time.monotonic() >= self._ask_again:
+            try:
+                return super().look_up(pairs, now)
+            except self._remote.failures:
+                self._failed()
+        return [_UNREACHABLE] * len(pairs)
 
     def _failed(self) -> None:
         self._ask_again = time.monotonic() + ASK_AGAIN_S

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import Any
 
-from lore_cli.errors import BadInput, UsageError
+from lore_cli.errors import UsageError
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.judges.absent import open_or_wait
 from lore_cli.judges.asking import Asking, Busy, Question, Unwanted, question_of
-from lore_cli.judges.cached import Cache, open_cache, verdict_of
+from lore_cli.judges.cached import Cache, answer_of, open_cache
 from lore_cli.judges.plan import Router, Tier, beside, load_plan
 from lore_cli.judges.recent import Recent
 from lore_cli.records import Pair, Verdict, parse, row_of
@@ -47,13 +48,13 @@ class Live:
 
 @dataclass(slots=True)
 class Routed:
-    """A pair on its way: where it belongs, who has answered or failed so far, and why there."""
+    """A pair on its way: where it belongs, who has answered or failed so far, and why there. answer, failure: rows of verdicts."""
 
     pair: Pair
     tier: Tier
     route: str = ""
-    verdict: Verdict | None = None
-    failure: Verdict | None = None
+    answer: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
     answered_by: str = ""
     fallback: str = ""
     stale: bool = False
@@ -64,9 +65,9 @@ class Routed:
         """Note who is asked now."""
         self.route = f"{self.route} > {station}" if self.route else station
 
-    def answer(self, verdict: Verdict, by: str, age_s: float = 0.0) -> None:
-        """Take a verdict."""
-        self.verdict, self.answered_by, self.age_s = verdict, by, age_s
+    def take(self, answer: dict[str, Any], by: str, age_s: float = 0.0) -> None:
+        """Take an answer."""
+        self.answer, self.answered_by, self.age_s = answer, by, age_s
 
 
 @dataclass
@@ -100,12 +101,13 @@ class TieredJudge:
 
     def begin(self, pairs: Sequence[Pair]) -> list[Routed]:
         """Route pairs and answer what memory holds: microseconds each. In one thread, which is the one that follows the cache."""
-        routed = [Routed(pair, self.router.tier(pair.query)) for pair in pairs]
+        tiers = {query: self.router.tier(query) for query in {pair.query for pair in pairs}}
+        routed = [Routed(pair, tiers[pair.query]) for pair in pairs]
         if self.cache is not None:
             self._look_up(self.cache, [one for one in routed if one.tier == "head"])
         if self.recent is not None:
             for one in routed:
-                if one.verdict is None or one.stale:
+                if one.answer is None or one.stale:
                     self._recall(self.recent, one)
         return routed
 
@@ -113,27 +115,27 @@ class TieredJudge:
         """Have student and model answer the rest. Waits for the student, and for the model `until` (`time.monotonic`; the deadline from now). From any thread."""
         if until is None:
             until = time.monotonic() + self.live.deadline_s if self.live else inf
-        rest = [one for one in routed if one.verdict is None]
+        rest = [one for one in routed if one.answer is None]
         self._ask(self.student, [one for one in rest if one.tier != "tail" or self.tail is None], "student")
         wanting = [one for one in rest if self._goes_on(one)]
         self._ask(self.tail, [one for one in wanting if not self._failed_lately(one)], "model", until)
         left = [one for one in wanting if one.fallback]
         self._ask(self.student, [one for one in left if one.tier == "tail"], "student")
         for one in left:
-            if one.tier != "tail" and one.verdict is not None:
+            if one.tier != "tail" and one.answer is not None:
                 one.go("student")  # whose answer was there before the model was asked
 
     def verdict(self, one: Routed) -> Verdict:
         """What a pair that is through is answered with."""
-        found = one.verdict or one.failure
+        found = one.answer or one.failure
         if found is None:
             raise RuntimeError("a pair was routed to nobody")
-        row = {**row_of(found), "id": one.pair.id, "query": one.pair.query, "judge": self.name, "tier": one.tier, "route": one.route, "latency_ms": one.spent_ms}
-        if one.verdict is not None:
+        row = {**found, "id": one.pair.id, "query": one.pair.query, "judge": self.name, "tier": one.tier, "route": one.route, "latency_ms": one.spent_ms}
+        if one.answer is not None:
             row |= {"answered_by": one.answered_by, "age_s": round(one.age_s)}
         if one.stale:
             row["stale"] = True
-        if one.fallback and one.verdict is not None:
+        if one.fallback and one.answer is not None:
             row["fallback"] = one.fallback
         return parse(Verdict, row)
 
@@ -154,19 +156,13 @@ class TieredJudge:
                 asking.close()
 
     def _look_up(self, cache: Cache, head: list[Routed]) -> None:
-        started, now = time.perf_counter(), self.clock()
-        for one in head:
-            try:
-                found = cache.look_up(one.pair, now)
-            except BadInput:  # a damaged entry; the student answers, and a refresh replaces it
-                one.route = "cache: damaged"
-                continue
-            if found.entry is None:
+        started = time.perf_counter()
+        for one, found in zip(head, cache.look_up([one.pair for one in head], self.clock()), strict=True):
+            if found.entry is None:  # the student answers, and a refresh replaces what is damaged
                 one.route = f"cache: {found.reason}"
                 continue
-            repeated = {"samples": [found.entry.verdict.get("grade")] * self.samples} if self.samples else {}
             one.go("cache")
-            one.answer(verdict_of(found.entry, one.pair, self.name, **repeated), "cache", found.age_s or 0.0)
+            one.take(answer_of(found.entry, one.pair, self.name, self.samples), "cache", found.age_s or 0.0)
             one.stale = one.age_s > self.ttl_s
         _share(head, started)
 
@@ -180,14 +176,15 @@ class TieredJudge:
         elif known.verdict is not None:
             one.stale = False
             one.go("recent")
-            one.answer(known.verdict, "model", known.age_s)
+            one.take(row_of(known.verdict), "model", known.age_s)
 
     def _goes_on(self, one: Routed) -> bool:
         """Whether the model is to be asked; notes why where the student was."""
-        if one.verdict is None:
+        if one.answer is None:
             return True
-        top = max(one.verdict.scores.values()) if one.verdict.scores else 1.0
-        doubt = f"{top:.2f} is under {self.threshold:g}" if top < self.threshold else "unsure" if row_of(one.verdict).get("unsure") else ""
+        scores = one.answer.get("scores")
+        top = max(scores.values()) if scores else 1.0
+        doubt = f"{top:.2f} is under {self.threshold:g}" if top < self.threshold else "unsure" if one.answer.get("unsure") else ""
         if self.tail is None or not doubt:
             return False
         one.route += f": {doubt}"
@@ -220,10 +217,10 @@ class TieredJudge:
         """Read what came: a verdict, or a failure, which is kept for when nobody answers. Offline, what a judge raises is raised."""
         error = answer.exception() if answer.done() else Unwanted()
         if error is None and answer.result().error is None:
-            one.answer(answer.result(), who)
+            one.take(row_of(answer.result()), who)
             return
         if error is None:
-            trouble, failure = "failed", answer.result()
+            trouble, failure = "failed", row_of(answer.result())
         elif isinstance(error, Unwanted):
             trouble, failure = "late", _failed(one.pair, self.name, f"the {who} gave no answer before the deadline")
         elif isinstance(error, Busy):
@@ -246,8 +243,8 @@ def _remember(recent: Recent, question: Question, answer: Future[Verdict]) -> No
         recent.put(question, None if error or answer.result().error else answer.result())
 
 
-def _failed(pair: Pair, judge: str, error: str) -> Verdict:
-    return parse(Verdict, {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": judge, "error": error})
+def _failed(pair: Pair, judge: str, error: str) -> dict[str, Any]:
+    return {"id": pair.id, "query": pair.query, "item_id": pair.item.id, "judge": judge, "error": error}
 
 
 def _share(group: Sequence[Routed], started: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lore_cli.errors import BadInput, require
 from lore_cli.judges import Judge
-from lore_cli.judges.cached import Entry, Store, item_hash, key_of, normalise
+from lore_cli.judges.cached import Entry, Store, item_hash, key_of
 from lore_cli.records import RELEVANT, Pair
 
 
@@ -54,7 +54,7 @@ def audit(
 
     def sampled() -> Iterator[Pair]:
         for pair in pairs:
-            key = key_of(normalise(pair.query), pair.item.id)
+            key = key_of(pair.query, pair.item.id)
             if key not in absent:
                 continue
             absent.remove(key)

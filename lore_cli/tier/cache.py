@@ -22,6 +22,7 @@ from lore_cli.files import sync_folder
 from lore_cli.judges.cached import Entry, GenerationInfo, Store, open_generation, open_store, read_info
 from lore_cli.stream import write_json_atomic
 
+_AT_ONCE = 50_000  # entries written together: sorted, so that each page of the file is written few times
 _FIRST_MAP, _LARGEST_MAP = 64 << 20, 1 << 40  # bytes of address space, not of disk: LMDB's file grows as it fills
 
 
@@ -43,7 +44,7 @@ class Builder:
 
     def put(self, key: bytes, entry: Entry) -> None:
         self._waiting[key] = entry.pack()
-        if len(self._waiting) >= 5_000:
+        if len(self._waiting) >= _AT_ONCE:
             self.commit()
 
     def commit(self) -> None:

@@ -91,7 +91,7 @@ class Census:
         if query not in self.head:
             counts.not_head += 1
             return
-        key = key_of(query, pair.item.id)
+        key = key_of(pair.query, pair.item.id)
         if key in self._seen:
             counts.repeated += 1
             return

@@ -196,13 +196,12 @@ def _judge(
 
     for verdict in judge(remember()):
         pair = asked.popleft()
-        query = normalise(pair.query)
-        key = key_of(query, pair.item.id)
+        key = key_of(pair.query, pair.item.id)
         if verdict.error is not None:
             unanswered.add(key)
             _count_failure(verdict, summary)
             continue
-        builder.put(key, entry_of(verdict, query, item_hash(pair.item), census.judge, census.rulebook, clock()))
+        builder.put(key, entry_of(verdict, normalise(pair.query), item_hash(pair.item), census.judge, census.rulebook, clock()))
         summary.judged += 1
         uncommitted += 1
         if uncommitted >= _COMMIT_EVERY or time.monotonic() - last >= _COMMIT_SECONDS:
@@ -211,7 +210,7 @@ def _judge(
     summary.postponed += len(waiting) - budget.given
     carried = 0
     for number, pair in enumerate(waiting if summary.failed or summary.postponed else ()):
-        key = key_of(normalise(pair.query), pair.item.id)
+        key = key_of(pair.query, pair.item.id)
         if number >= budget.given or key in unanswered:
             carried += _carry(census.served, key, builder)
     builder.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from lore_cli.errors import require
@@ -39,12 +40,11 @@ class Metrics:
 
     def verdicts(self, routed: Sequence[Routed]) -> None:
         """Verdicts that were given."""
-        for one in routed:
-            self._verdicts.labels(one.tier, one.answered_by or "nobody").inc()
-            if one.stale:
-                self._stale.inc()
-            if one.fallback and one.verdict is not None:
-                self._fallbacks.labels(one.fallback).inc()
+        for labels, number in Counter((one.tier, one.answered_by or "nobody") for one in routed).items():
+            self._verdicts.labels(*labels).inc(number)
+        for reason, number in Counter(one.fallback for one in routed if one.fallback and one.answer is not None).items():
+            self._fallbacks.labels(reason).inc(number)
+        self._stale.inc(sum(one.stale for one in routed))
 
     def shed(self) -> None:
         """A request that was refused because of overload."""

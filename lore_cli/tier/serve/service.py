@@ -51,7 +51,7 @@ class Service:
         """One verdict for each pair, in order. Raises `Overloaded`."""
         system = self.system
         routed = system.begin(pairs)
-        open_pairs = sum(one.verdict is None for one in routed)
+        open_pairs = sum(one.answer is None for one in routed)
         if open_pairs:
             await self._finish(system, routed, open_pairs, deadline_s)
         self._metrics.verdicts(routed)
