@@ -82,8 +82,8 @@ def main() -> None:
             report(requests, verdicts, gold, made, counted, Page(), number, {})
             rounds.append(time.perf_counter() - began)
             began = time.perf_counter()
-            for pair in candidates:
-                cache.look_up(pair, began)
+            for first in range(0, len(candidates), given.items):
+                cache.look_up(candidates[first : first + given.items], began)
             looked.append(time.perf_counter() - began)
     seconds, peer, requests_made = statistics.median(rounds), statistics.median(looked), sum(row.count or 0 for row in log)
     table = [
