@@ -148,7 +148,8 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)} (default: all of them)")
     parser.add_argument("--profile", default="default", help="profile whose settings are used (default: default)")
     parser.add_argument("--options", default="", help="options of lore-rl train beside the profile's, in one word: '--rate 3e-4 --max-steps 30'")
-    parser.add_argument("--sft", default="--optimizer muon --rate 1e-3 --max-steps 400", help="options of lore-sft for \"SFT continued\", in one word (default: %(default)s)")
+    usual = "--optimizer muon --rate 1e-3 --max-steps 400"
+    parser.add_argument("--sft", default=usual, help="options of lore-sft for \"SFT continued\", in one word (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     given = parser.parse_args()
     where = sections.machine()

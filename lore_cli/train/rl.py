@@ -7,7 +7,8 @@ advantages, temperature near 1, clip 0.2, KL 0.02 to the SFT model, rate 1e-6). 
    so on the way are replaced by further draws (train/rl_sampling.py);
 3. a model of a few million parameters needs a rate some hundred times higher than a large one to move at all;
 4. an SFT loss on verified traces may stand beside GRPO's (AFRL adds one against forgetting long-tail rules);
-5. the run may be ended by the clock, and the learning rate falls with it; alarms end it when the policy collapses (train/alarms.py).
+5. each line of an answer may have credit of its own, beside that of the whole answer (`rewards.process_rewards`);
+6. the run may be ended by the clock, and the learning rate falls with it; alarms end it when the policy collapses (train/alarms.py).
 """
 
 from __future__ import annotations
@@ -65,12 +66,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. generations: answers per prompt; prompts_per_step: groups in one update. rate None: by the model's size. vllm: draw by it, `colocate` or `server`
-    (TRL's vllm_mode).
+    """How to train. generations: answers per prompt; prompts_per_step: groups in one update, drawn for `steps_per_generation` updates at once. rate None: by the
+    model's size. vllm: draw by it, `colocate` or `server` (TRL's vllm_mode).
 
-    max_refills: rounds of further draws for groups whose rewards' deviation is not above min_spread; 0: every group drawn is learnt from. sft_weight: of
-    the SFT loss beside GRPO's, where traces are given: a batch of `sft_tokens` padded tokens in each step. The rest under TRL's names, GRPOConfig has them;
-    overlong_buffer: DAPO's soft punishment over the last so many of max_new_tokens.
+    process_weight: of the advantage of a token's line beside its answer's; 0: lines have none. max_refills: rounds of further draws for groups whose rewards'
+    deviation is not above min_spread; 0: every group drawn is learnt from. sft_weight: of the SFT loss beside GRPO's, where traces are given: a batch of
+    `sft_tokens` padded tokens in each step. The rest under TRL's names, GRPOConfig has them; overlong_buffer: DAPO's soft punishment over the last so many of
+    max_new_tokens.
     """
 
     generations: int = 8

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from lore_cli.errors import BadInput
 
-
 _LITTLE = 1e-4  # added to a deviation before it divides, as TRL does
 Line = tuple[Hashable, float]
 """What a line is about, the same for lines that answer the same question, and its reward in [0, 1]."""
@@ -161,7 +160,8 @@ def token_advantages(group: Group, text_of: Callable[[int], str]) -> list[list[f
     arXiv 2402.03300, § 4.1.3), but that a line has no part in what later lines earn, because each is checked alone [ours].
 
     >>> texts = ["red", "\\n", "L4", "blue"]
-    >>> right, wrong = Completion([0, 1, 2], {}, 1, False, lines=[("colour", 1.0), ("grade", 1.0)]), Completion([3, 1, 2], {}, 0, False, lines=[("colour", 0.0), ("grade", 1.0)])
+    >>> right = Completion([0, 1, 2], {}, 1, False, lines=[("colour", 1.0), ("grade", 1.0)])
+    >>> wrong = Completion([3, 1, 2], {}, 0, False, lines=[("colour", 0.0), ("grade", 1.0)])
     >>> [[round(value, 1) for value in values] for values in token_advantages(Group(0, (right, wrong)), texts.__getitem__)]
     [[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]]
     """

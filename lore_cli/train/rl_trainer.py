@@ -165,7 +165,8 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
             write_json_atomic(Path(output_dir) / _CURSOR, {"place": self._cursor.place})
         if self._step % (self.num_iterations * self.args.steps_per_generation):  # an older policy drew these, which are not learnt out: they cannot be drawn again
             # clones: parts of one tensor cannot be saved
-            drawn = {f"{number}.{name}": values.clone(memory_format=torch.contiguous_format) for number, part in enumerate(self._buffered_inputs) for name, values in part.items()}
+            parts = enumerate(self._buffered_inputs)
+            drawn = {f"{number}.{name}": values.clone(memory_format=torch.contiguous_format) for number, part in parts for name, values in part.items()}
             save_file(drawn, self._buffer(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -38,7 +38,7 @@ _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, 
 @click.option("--generations", "--num-generations", "generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt.")
 @click.option("--prompts-per-step", type=click.IntRange(min=1), default=8, help="Prompts in one update.")
 @click.option("--temperature", type=click.FloatRange(min=0.01), default=1.0, help="Temperature of the draws.")
-@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", help="Muon is for matrices, with AdamW for the rest.")
+@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", help="muon: Muon for matrices at eight times --rate, AdamW for the rest.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 1e-4 for models under 50M parameters.")
 @click.option("--beta", "--kl", "beta", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
 @click.option("--epsilon", "--clip", "epsilon", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
