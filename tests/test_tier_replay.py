@@ -55,6 +55,15 @@ def test_an_empty_page_is_a_bad_page(tmp_path):
     assert rates["filtered"]["query"]["value"] == 0.0 and rates["reranked"]["query"]["value"] == 1.0
 
 
+def test_the_ideal_page_shows_relevant_items_alone_whatever_was_judged(tmp_path):
+    """q1: one of three is relevant; q2: none, so that no page of it can be good."""
+    made, counted, requests, pairs, gold = setting(tmp_path, {"q1": 80, "q2": 20}, {"q1": ["L1", "L4", "L1"], "q2": ["L2", "L1"]})
+    verdicts = {one.id: verdict(one, "L1") for one in pairs}
+    rates = replaying.report(requests, verdicts, gold, made, counted, replaying.Page(2), 0, {})["goodrate"]
+    assert rates["ideal"]["query"]["value"] == rates["ideal"]["item"]["value"] == 0.8
+    assert rates["ideal"]["gain"]["item"]["value"] == 0.4 and rates["ideal"]["relative_gain"] == {"query": None, "item": 1.0}
+
+
 def test_scores_rank_within_a_grade_and_a_failed_verdict_ranks_between(tmp_path):
     made, counted, requests, pairs, gold = setting(tmp_path, {"q1": 1}, {"q1": ["L1", "L4", "L3"]})
     scores = [None, {"L1": 0.0, "L2": 0.0, "L3": 0.1, "L4": 0.9}, {"L1": 0.0, "L2": 0.0, "L3": 0.9, "L4": 0.1}]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from shared import sections
 
@@ -45,8 +46,8 @@ def lore_distill(*typed: object) -> None:
     subprocess.run([sys.executable, str(sections.ROOT / "bin" / "lore-distill"), *map(str, typed)], check=True, stdout=subprocess.DEVNULL)
 
 
-def written(pairs: Sequence[Pair], file: Path) -> Path:
-    """The pairs as a file."""
+def written(pairs: Sequence[Pair | dict[str, Any]], file: Path) -> Path:
+    """The pairs, or rows of them, as a file."""
     with open_output(str(file)) as writer:
         for pair in pairs:
             writer.write(pair)

@@ -1,13 +1,16 @@
 """How a student's encoder is run: a cross-encoder with torch or ONNX Runtime, or a bi-encoder with torch. Text pairs in, grade logits out.
 
 Reading (tokenisation) is apart from running, so that the one can go on while the other does: both leave the interpreter free. Rows of similar
-length share a batch, so that little is padded.
+length share a batch, so that little is padded. ONNX Runtime runs a batch on one thread and several batches at once: the matrices of a small encoder
+are too small to be shared between threads.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 ONNX_FILE, HEAD_FILE = "model.onnx", "head.safetensors"
+_RUN_ROWS = 16  # rows of a batch of ONNX Runtime: more are no faster, and leave threads without work; the same whatever their number, so that int8 scores are
 _KEPT_ITEMS = 100_000  # item vectors a bi-encoder remembers: 150 MB at width 384
 Texts = Sequence[tuple[str, str]]
+Spread = Callable[[Callable[[list[int]], "Array"], Sequence[list[int]]], "Iterable[Array]"]
+"""`map`, or that of threads."""
 
 
 class Encoder(Protocol):
@@ -53,16 +59,17 @@ class Tokens:
     def read(self, texts: Sequence[Any]) -> list[Any]:
         return self.tokenizer.encode_batch_fast(list(texts))
 
-    def batched(self, rows: Sequence[Any], run: Callable[[dict[str, Array]], Array], size: int) -> Array:
-        """`run` over padded batches of similar length; its rows in the order of `rows`."""
+    def batched(self, rows: Sequence[Any], run: Callable[[dict[str, Array]], Array], size: int, spread: Spread = map) -> Array:
+        """`run` over padded batches of similar length, by `spread`; its rows in the order of `rows`."""
         import numpy
 
-        found: Array | None = None
-        for chosen in buckets([len(row) for row in rows], size):
-            values = run(self._padded([rows[number] for number in chosen]))
-            found = numpy.empty((len(rows), values.shape[1]), dtype=values.dtype) if found is None else found
-            found[chosen] = values
-        return numpy.empty((0, len(GRADES))) if found is None else found
+        if not rows:
+            return numpy.empty((0, len(GRADES)))
+        batches = buckets([len(row) for row in rows], size)
+        values = numpy.concatenate(list(spread(lambda chosen: run(self._padded([rows[number] for number in chosen])), batches)))
+        found = numpy.empty_like(values)
+        found[numpy.concatenate(batches)] = values
+        return found
 
     def _padded(self, rows: Sequence[Any]) -> dict[str, Array]:
         import numpy
@@ -76,16 +83,18 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Cross:
-    """Reads query and item together. run: a padded batch → logits, grades first."""
+    """Reads query and item together. run: a padded batch → logits, grades first; of at most so many rows, by `spread`."""
 
     tokens: Tokens
     run: Callable[[dict[str, Array]], Array]
+    most_rows: int = sys.maxsize
+    spread: Spread = map
 
     def read(self, texts: Texts) -> Any:
         return self.tokens.read(texts)
 
     def logits(self, read: Any, batch_size: int) -> Array:
-        return self.tokens.batched(read, self.run, batch_size)[:, : len(GRADES)].astype("float64")
+        return self.tokens.batched(read, self.run, min(batch_size, self.most_rows), self.spread)[:, : len(GRADES)].astype("float64")
 
 
 @dataclass(slots=True)
@@ -136,13 +145,15 @@ def _onnx(folder: Path, max_length: int) -> Cross:
     tokenizers, runtime = require("tokenizers", "onnx"), require("onnxruntime", "onnx")
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # as torch takes it; 0: every core
+    options.intra_op_num_threads = 1
     try:
         session = runtime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own kinds of error have no base but this
         raise ValueError(str(error)) from error
     padding = read_json(folder / "config.json", "the encoder's configuration").get("pad_token_id") or 0
-    return Cross(_tokens(tokenizer, [one.name for one in session.get_inputs()], padding, max_length), lambda batch: session.run(None, batch)[0])
+    tokens = _tokens(tokenizer, [one.name for one in session.get_inputs()], padding, max_length)
+    threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(), thread_name_prefix="onnx")  # as torch takes it
+    return Cross(tokens, lambda batch: session.run(None, batch)[0], _RUN_ROWS, threads.map)
 
 
 def _cross(folder: Path, max_length: int) -> Cross:

@@ -45,7 +45,7 @@ STATES_SEEN = ("exact", "close", "unknown", "conflict")
 FORMAT = 2
 _OVERLAP_STEPS = 5
 _MOST_NEEDS, _VALUE_CHARS, _QUERY_CHARS, _DESCRIPTION_CHARS = 10, 40, 160, 80
-_WINDOW_BATCHES = 16  # pairs sorted by length together
+_WINDOW = 256  # pairs read ahead and sorted by length together
 _BRACKETS = re.compile(r"[\[\]]")
 
 
@@ -150,7 +150,7 @@ class StudentJudge:
     def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
         waiting: deque[tuple[list[Pair], Future[Any]]] = deque()
         with ThreadPoolExecutor(1) as reading:  # the next window is read while this one is judged
-            for window in chunks(pairs, self.batch_size * _WINDOW_BATCHES):
+            for window in chunks(pairs, max(_WINDOW, self.batch_size)):
                 waiting.append((window, reading.submit(self.student.read, window)))
                 if len(waiting) > 1:
                     yield from self._judged(*waiting.popleft())

@@ -11,7 +11,7 @@ from lore_cli.errors import BadInput
 from lore_cli.rair.figures import ABSENT, measured, milliseconds, percent, short
 from lore_cli.records import GRADES
 
-PAGES = {"engine": "the engine's order", "reranked": "re-ranked by grade", "filtered": "re-ranked, L1 and L2 left out"}
+PAGES = {"engine": "the engine's order", "reranked": "re-ranked by grade", "filtered": "re-ranked, L1 and L2 left out", "ideal": "relevant items alone"}
 REPLAYED = ("tiers", "replayed", "cache", "goodrate", "cost", "page")
 
 
@@ -104,8 +104,8 @@ def _cache(cache: Mapping[str, Any]) -> list[Section]:
 def _pages(replay: Mapping[str, Any]) -> Section:
     rates, page, replayed = replay["goodrate"], replay["page"], replay["replayed"]
     rows = []
-    for name, called in PAGES.items():
-        row = [called]
+    for name in (page for page in PAGES if page in rates):  # an earlier version's replay knows no ideal
+        row = [PAGES[name]]
         for unit in ("query", "item"):
             gain = rates[name].get("gain")
             relative = rates[name].get("relative_gain")

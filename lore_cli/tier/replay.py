@@ -2,8 +2,9 @@
 
 GoodRate after LORE's two definitions. *Query GoodRate*: share of requests whose result page is good; a page is good when at least
 80 % of the items it shows are L3 or L4 [ours; the paper's bar is not public]. *Item GoodRate*: mean share of shown items graded L3 or L4,
-weighted by traffic. Three pages are compared, all made of the same graded candidates: the engine's own order, the same items
-re-ranked by the verdicts' expected grade, and the re-ranked page without what was judged L1 or L2 (an empty page counts as bad in both).
+weighted by traffic. Four pages are compared, all made of the same graded candidates: the engine's own order, the same items
+re-ranked by the verdicts' expected grade, the re-ranked page without what was judged L1 or L2 (an empty page counts as bad in both), and
+the ideal: the page of relevant items alone, which no judge can better.
 Intervals: bootstrap over queries, since the items of one query stand or fall together.
 """
 
@@ -23,6 +24,7 @@ from lore_cli.tier import cost
 from lore_cli.tier.log import Counted
 from lore_cli.tier.status import AGE_LABELS, age_label
 
+PAGES = ("engine", "reranked", "filtered", "ideal")
 _UNJUDGED = 2.5  # where an item whose verdict failed ranks: after the relevant ones, before the irrelevant ones
 _DRAWS = 1000
 
@@ -158,7 +160,7 @@ def weighted_interval(values: Any, weights: Any, seed: int) -> tuple[Any, Any, A
 
 
 def _goodrate(graded: Sequence[Request], verdicts: dict[str, Verdict], gold: dict[tuple[str, str], str], page: Page, seed: int) -> dict[str, Any]:
-    """Query and Item GoodRate of the three pages, and what the second and third gain over the first, in points and relative."""
+    """Query and Item GoodRate of the four pages, and what the others gain over the first, in points and relative."""
     numpy = require("numpy", "report")
 
     if not graded:
@@ -169,17 +171,17 @@ def _goodrate(graded: Sequence[Request], verdicts: dict[str, Verdict], gold: dic
         good = {pair.id: gold[request.query, pair.item.id] in RELEVANT for pair in shown}
         ranked = sorted(shown, key=lambda pair: -expected_grade(verdicts[pair.id]))
         filtered = [pair for pair in ranked if verdicts[pair.id].grade in RELEVANT or verdicts[pair.id].grade is None]
-        rows.append([part for order in (shown, ranked, filtered) for part in _page_values([good[pair.id] for pair in order[: page.size]], page)])
+        ideal = [pair for pair in shown if good[pair.id]]
+        rows.append([part for order in (shown, ranked, filtered, ideal) for part in _page_values([good[pair.id] for pair in order[: page.size]], page)])
     values, weights = numpy.array(rows, dtype=float), numpy.array([request.weight for request in graded])
-    gains = numpy.concatenate([values, values[:, 2:4] - values[:, 0:2], values[:, 4:6] - values[:, 0:2]], axis=1)
-    mean, low, high = weighted_interval(gains, weights, seed)
-    cell = [{"value": round(float(mean[i]), 4), "lo": round(float(low[i]), 4), "hi": round(float(high[i]), 4)} for i in range(gains.shape[1])]
-    names = ("engine", "reranked", "filtered")
-    rates: dict[str, Any] = {name: {"query": cell[2 * i], "item": cell[2 * i + 1]} for i, name in enumerate(names)}
-    for i, name in enumerate(names[1:]):
-        gain = {"query": cell[6 + 2 * i], "item": cell[7 + 2 * i]}
-        relative = {unit: round(gain[unit]["value"] / rates["engine"][unit]["value"], 4) if rates["engine"][unit]["value"] else None for unit in ("query", "item")}
-        rates[name]["gain"], rates[name]["relative_gain"] = gain, relative
+    gains = values[:, 2:] - numpy.tile(values[:, :2], len(PAGES) - 1)
+    mean, low, high = weighted_interval(numpy.concatenate([values, gains], axis=1), weights, seed)
+    cells = [{"value": round(float(mean[i]), 4), "lo": round(float(low[i]), 4), "hi": round(float(high[i]), 4)} for i in range(len(mean))]
+    pairs = [dict(zip(("query", "item"), cells[i : i + 2], strict=True)) for i in range(0, len(cells), 2)]
+    rates: dict[str, Any] = dict(zip(PAGES, pairs, strict=False))
+    for name, gain in zip(PAGES[1:], pairs[len(PAGES) :], strict=True):
+        relative = {unit: round(gain[unit]["value"] / rates["engine"][unit]["value"], 4) if rates["engine"][unit]["value"] else None for unit in gain}
+        rates[name] = {**rates[name], "gain": gain, "relative_gain": relative}
     return rates
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lore_cli.tier.replay import PAGES
+
 
 def table(document: Mapping[str, Any]) -> str:
     """The report of one plan."""
@@ -16,7 +18,7 @@ def table(document: Mapping[str, Any]) -> str:
             f"{tier['tier']:<8}{tier['traffic_share']:>8.1%} {tier['pairs']:>7}{latency['mean'] if latency else 0:>10.3f}{_number(gold['acc4'])}{_number(gold['acc2'])}  {who}"
         )
     lines.append(f"{'page':<10}{'Query GoodRate':>26}{'Item GoodRate':>26}")
-    for name in ("engine", "reranked", "filtered"):
+    for name in PAGES:
         cells = document["goodrate"][name]
         lines.append(f"{name:<10}" + "".join(_interval(cells[unit]).rjust(26) for unit in ("query", "item")))
     cost, hit, whole = document["cost"], document["cache"]["hit_rate"], document["latency_ms"]["request"]

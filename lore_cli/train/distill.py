@@ -92,7 +92,8 @@ def fit(learner: CrossLoss, examples: Examples, rows: Sequence[int], settings: S
     texts = [examples.texts[row] for row in rows]
     data = Dataset.from_dict({"query": [query for query, _ in texts], "item": [item for _, item in texts], "label": list(rows)})
     queries = examples.targets.query.tolist()
-    schedule = _schedule([len(query) + len(item) for query, item in texts], [queries[row] for row in rows], settings)
+    together = [queries[row] for row in rows] if settings.weights.margin else rows  # margins alone compare the items of a query
+    schedule = _schedule([len(query) + len(item) for query, item in texts], together, settings)
     clock = Clock(warm_cosine(_WARM), len(schedule), settings.max_seconds)
     optimizer = _optimizer(learner, settings, fresh)
     of_texts = not isinstance(learner, BiLoss)
@@ -109,13 +110,13 @@ def fit(learner: CrossLoss, examples: Examples, rows: Sequence[int], settings: S
     return {"steps": trainer.state.global_step, "planned_steps": len(schedule), "seconds": round(clock.seconds, 1)}
 
 
-def _schedule(lengths: Sequence[int], queries: Sequence[int], settings: Settings) -> list[list[int]]:
-    """The batches of all epochs in turn, each epoch shuffled anew."""
+def _schedule(lengths: Sequence[int], together: Sequence[int], settings: Settings) -> list[list[int]]:
+    """The batches of all epochs in turn, each epoch shuffled anew; rows of one number in `together` share a batch."""
     rng = random.Random(settings.seed)
     steps = max(1, math.ceil(settings.epochs * math.ceil(len(lengths) / settings.batch_size)))
     found: list[list[int]] = []
     while len(found) < steps:
-        found += batches(lengths, queries, settings.batch_size, rng)
+        found += batches(lengths, together, settings.batch_size, rng)
     return found[:steps]
 
 
