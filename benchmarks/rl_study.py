@@ -99,10 +99,10 @@ def place(out: Path, variant: str, seed: int) -> Path:
 
 
 def pooled(out: Path, folder: str, rows: Iterator[tuple[int, dict[str, object]]]) -> Path:
-    """Rows of all seeds in one file, each with its seed in its id."""
+    """Rows of all seeds in one file, each with its seed in its id; verdicts as if one judge, the variant, had given them all."""
     target = out / "pooled" / folder
     target.parent.mkdir(exist_ok=True)
-    target.write_bytes(b"".join(encode(row | {"id": f"{row['id']}#{seed}"}) for seed, row in rows))
+    target.write_bytes(b"".join(encode(row | {"id": f"{row['id']}#{seed}"} | ({"judge": target.stem} if "judge" in row else {})) for seed, row in rows))
     return target
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)} (default: all of them)")
     parser.add_argument("--profile", default="default", help="profile whose settings are used (default: default)")
     parser.add_argument("--options", default="", help="options of lore-rl train beside the profile's, in one word: '--rate 3e-4 --max-steps 30'")
-    usual = "--optimizer muon --rate 1e-3 --max-steps 400"
+    usual = "--optimizer muon --rate 1e-3 --max-steps 270"
     parser.add_argument("--sft", default=usual, help="options of lore-sft for \"SFT continued\", in one word (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     given = parser.parse_args()

@@ -99,6 +99,8 @@ def test_the_rl_study_counts_every_seed_as_a_pair_of_its_own(tmp_path: Path):
 
     written = benchmark.pooled(tmp_path, "rows.jsonl", iter([(1, {"id": "a", "query": "q"}), (2, {"id": "a", "query": "q"})]))
     assert benchmark.lines(written) == [{"id": "a#1", "query": "q"}, {"id": "a#2", "query": "q"}]
+    written = benchmark.pooled(tmp_path, "rl.jsonl", iter([(1, {"id": "a", "judge": "hf:one"}), (2, {"id": "a", "judge": "hf:two"})]))
+    assert {row["judge"] for row in benchmark.lines(written)} == {"rl"}, "lore-rair compares one judge with one"
     metric = {"a": 0.6, "b": 0.7, "difference": 0.1, "lo": 0.05, "hi": 0.15}
     found = {"all": {name: dict(metric) for name in benchmark.METRICS} | {"pass_at_k": metric | {"a": 0.8}}}
     (benchmark.place(tmp_path, "all", 1)).mkdir()

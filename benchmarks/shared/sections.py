@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -43,7 +44,7 @@ def _lines(path: str) -> list[str]:
 def command() -> str:
     """The command that is running, without what says where its table goes; files by their names."""
     words = (Path(word).name if "/" in word else word for word in sys.argv[1:] if word != "--write")
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def publish(name: str, title: str, command: str, body: str, where: str, write: bool) -> None:
