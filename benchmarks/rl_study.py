@@ -127,7 +127,7 @@ def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) 
 def table(out: Path, seeds: Sequence[int], found: dict[str, dict[str, dict[str, float]]]) -> str:
     """One row for cot-sft and one for each variant."""
     first = next(iter(found.values()))
-    rows = [["cot-sft", str(len(seeds)), *(f"{first[name]['a']:.3f}" for name in METRICS), "–", "–", "0 %"]]
+    rows = [["cot-sft", "–", *(f"{first[name]['a']:.3f}" for name in METRICS), "–", "–", "0 %"]]
     for variant, metrics in found.items():
         own = seeds_of(variant, seeds)
         cells = [f"{metrics[name]['b']:.3f} ({metrics[name]['difference']:+.3f} [{metrics[name]['lo']:+.3f}, {metrics[name]['hi']:+.3f}])" for name in METRICS]
@@ -157,7 +157,7 @@ def main() -> None:
     study(given.run, given.out, given.seeds, given.variants, settings, profile(given.profile, "SAMPLES"), shlex.split(given.sft))
     found = compared(given.run, given.out, given.seeds, given.variants)
     about = (
-        f"Simulated market. Seeds {', '.join(map(str, given.seeds))}; settings `{shlex.join(settings)}`; SFT continued `{given.sft}`."
+        f"Simulated market. One cot-sft, whose verdicts are held against those of every seed: seeds {', '.join(map(str, given.seeds))} are of what follows it. Settings `{shlex.join(settings)}`; SFT continued `{given.sft}`."
         f" In brackets the difference from cot-sft with its interval over queries, seeds together. Goal: {GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval, adherence ≥ 99 %, answers not longer."
     )
     body = f"{table(given.out, given.seeds, found)}\n\n{about}"

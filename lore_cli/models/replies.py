@@ -2,7 +2,8 @@
 
 A key is a hash of everything that determines a reply: the model's identity, the prompt with the bytes of its picture, and how it is decoded. Texts,
 replies that were cut off and label probabilities are kept; what may go better another time (a time-out, a refusal) never is. The file is in WAL mode:
-several runs may use it at once, and a kill -9 loses no reply that had come. No pickle: values are text or JSON.
+several runs may use it at once. A kill -9 loses no text that had come; of label probabilities it loses those of the window that was being asked. No
+pickle: values are text or JSON.
 """
 
 from __future__ import annotations

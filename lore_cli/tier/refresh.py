@@ -25,7 +25,7 @@ from lore_cli.judges.plan import Plan, listed_queries
 from lore_cli.models.metered import LIMIT_REACHED
 from lore_cli.records import Pair, Verdict
 from lore_cli.tier import cache
-from lore_cli.tier.census import Counts, RULEBOOK_COPY, Census, Waiting, changes_since
+from lore_cli.tier.census import RULEBOOK_COPY, Census, Counts, Waiting, changes_since
 from lore_cli.tier.validation import Comparison, Limits, compare
 
 _COMMIT_EVERY, _COMMIT_SECONDS = 256, 2.0
@@ -86,7 +86,7 @@ def refresh(
     clock: Callable[[], float] = time.time,
     track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Summary:
-    """Bring the cache in `folder` up to date. Memory: 70 bytes for each head pair; the pairs to judge wait on disk.
+    """Bring the cache in `folder` up to date. Memory: 100 bytes for each head pair, more where the ids of items are long; the pairs to judge wait on disk.
 
     Raises `Busy` when another refresh runs, `BadInput` when no candidate has a head query, `LoreError` and `Missing` when the disk is full. In each
     case the generation served stays. Too many failures, or an implausible outcome: the same, with `refused` set, and the next run takes up what
