@@ -24,7 +24,7 @@ from lore_cli.judges.encoders import buckets
 from lore_cli.judges.student import Reader, read_info
 from lore_cli.path.knowledge import Glossary
 from lore_cli.records import GRADES, Pair, parse
-from lore_cli.train import calibrate, encoder, losses
+from lore_cli.train import calibrate, distill, encoder, losses
 from lore_cli.train.examples import batches, prepare
 from lore_cli.train.soft import SoftRow, split, target_of
 
@@ -285,6 +285,20 @@ def test_without_attribute_heads_the_student_has_four_outputs(tmp_path):
     done = lore("lore-distill", "train", write_soft(tmp_path), "--epochs", 0.5, "--states-weight", 0, "--margin-weight", 0, "-o", tmp_path / "student")
     assert done.code == 0 and len(transformers.AutoConfig.from_pretrained(tmp_path / "student").id2label) == 4
     assert len(transformers.AutoConfig.from_pretrained(student()).id2label) == 4 + 4 * len(toys.RULEBOOK.dimensions)
+
+
+SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "num_labels": 4}
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "electra", "deberta-v2", "distilbert", "modernbert"])
+def test_of_every_kind_of_encoder_head_and_pooler_alone_learn_faster(kind):
+    own = {"pad_token_id": 0} if kind == "modernbert" else {}
+    model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(kind, **SMALL, **own))
+    layers, above = (set(map(id, group)) for group in encoder.above_layers(model))
+    new = {id(weight) for name, weight in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name}
+    assert above == new and layers == {id(weight) for weight in model.parameters()} - new
+    rates = {id(weight): group["lr"] for group in distill._optimizer(model, distill.Settings(rates=(0.0, 1e-4)), fresh=False).param_groups for weight in group["params"]}
+    assert {rates[one] for one in above} == {1e-3} and {rates[one] for one in layers} == {1e-4}
 
 
 def test_numbers_that_overflow_end_the_run_without_a_student(tmp_path):

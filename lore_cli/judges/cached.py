@@ -87,7 +87,7 @@ def judge_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.blake2b(orjson.dumps(own_identity(identity), option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A cached verdict and what it rests on; on disk a JSON array. `judged_at`: seconds since 1970. `item`, `judge`, `rulebook`: content hashes at that time."""
 
     query: str
@@ -103,7 +103,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
     def age_s(self, now: float) -> float:
         """Seconds since it was judged; 0 when the clock was set back since."""
-        return max(0.0, now - self.judged_at)
+        return now - self.judged_at if now > self.judged_at else 0.0
 
     def stale(self, item: str, rulebook: str, now: float, expire_s: float | None) -> Reason:
         """Why this entry must not be used, or `hit`."""
@@ -219,7 +219,7 @@ def open_generation(folder: Path) -> tuple[GenerationInfo, Store]:
     return info, store
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """What a look-up found: `entry` only when it may be used; `reason` says why not; `age_s` of what was there."""
 
     entry: Entry | None

@@ -32,13 +32,14 @@ from lore_cli.train.optimizer import MuonAdamW
 from lore_cli.train.soft import PRESETS, Weights
 
 _WARM = 0.05
+_ABOVE = 10  # times the rate of a given encoder's layers, for what stands above them [ours]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to train. epochs: passes over the rows; max_seconds ends earlier, the learning rate following the clock.
 
-    rates: (Muon, AdamW) of a fresh encoder or (0, AdamW) of a given one.
+    rates: (Muon, AdamW) of a fresh encoder; (0, AdamW) of a given one's layers, whose pooler and head learn ten times as fast.
     """
 
     weights: Weights = PRESETS["lore"]
@@ -123,7 +124,8 @@ def _schedule(lengths: Sequence[int], together: Sequence[int], settings: Setting
 def _optimizer(learner: nn.Module, settings: Settings, fresh: bool) -> Any:
     muon, adamw = settings.rates
     if not fresh:
-        return torch.optim.AdamW(learner.parameters(), lr=adamw, weight_decay=0.01)
+        layers, above = encoder.above_layers(learner)
+        return torch.optim.AdamW([{"params": layers, "lr": adamw}, {"params": above, "lr": _ABOVE * adamw}], weight_decay=0.01)
     matrices, others = encoder.parameter_groups(learner)
     return MuonAdamW(matrices, others, muon_rate=muon, adamw_rate=adamw)
 

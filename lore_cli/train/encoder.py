@@ -7,6 +7,7 @@ and sentence-transformers' `CrossEncoder` read. Its first four labels are the gr
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from lore_cli.models import refuse_no_model
 from lore_cli.records import GRADES
 
 _ALPHABET = 2000
+_ABOVE = re.compile(r"(^|\.)(pooler|pre_classifier|classifier|head)\.")  # as transformers names them in BERT, RoBERTa, DeBERTa, DistilBERT, ModernBERT
 _CONTROL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -134,6 +136,18 @@ def parameter_groups(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.n
     for name, weight in model.named_parameters():
         (matrices if weight.ndim == 2 and "embedding" not in name and "classifier" not in name and not name.startswith("head.") else others).append(weight)
     return matrices, others
+
+
+def above_layers(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """(embeddings and layers, what turns their output into grades: head and pooler).
+
+    A given encoder knows the former and must not forget it; the head is new, and an encoder of sentence vectors, whose training passed its pooler by,
+    hands it features near zero: at one rate for both a student still gives every pair the same answer after 8,000 pairs.
+    """
+    layers, above = [], []
+    for name, weight in model.named_parameters():
+        (above if _ABOVE.search(name) else layers).append(weight)
+    return layers, above
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

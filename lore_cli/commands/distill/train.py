@@ -37,7 +37,7 @@ _NEEDED = (("torch", "train"), ("transformers", "train"), ("sentence_transformer
 @click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Train at most so long; the schedule follows the clock.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, help="Rows in a step.")
 @click.option("--max-length", type=click.IntRange(16, 8192), default=128, help="Tokens of a pair, or of each side of --architecture bi; longer items are cut.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="AdamW's rate; 2e-3 from scratch, 5e-5 from a model.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="AdamW's rate; 2e-3 from scratch, 5e-5 from a model and ten times that for its new head.")
 @click.option("--held-out", type=click.FloatRange(0, 0.9), default=0.1, help="Share of queries held out for calibration and the agreement report.")
 @click.option("--calibration", type=click.Choice(["temperature", "isotonic"]), default="temperature", help="How scores become probabilities.")
 @click.option("--decide", type=click.Choice(["likeliest", "macro-f1"]), default="likeliest", help="The likeliest grade, or rare ones favoured for the best Macro-F1.")
