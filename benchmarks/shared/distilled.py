@@ -48,7 +48,7 @@ def lore_distill(*typed: object) -> None:
 
 def written(pairs: Sequence[Pair | dict[str, Any]], file: Path) -> Path:
     """The pairs, or rows of them, as a file."""
-    with open_output(str(file)) as writer:
+    with open_output(str(file), force=True) as writer:
         for pair in pairs:
             writer.write(pair)
     return file
