@@ -12,12 +12,12 @@ import click
 import pytest
 
 from commands_run import COMMANDS, ROOT, lore
-from lore_cli.commands import common, verbs
+from lore_cli.commands import common, sections, verbs
 
 PAIRS = ROOT / "examples" / "pairs.jsonl"
 
 
-@click.command(context_settings=common.SETTINGS)
+@click.command(cls=sections.Command)
 @common.run_options("synth mine")
 @click.argument("files", nargs=-1)
 @click.option("--least", default=0)

@@ -7,13 +7,14 @@ import sys
 import click
 
 from lore_cli import errors
-from lore_cli.commands.common import SETTINGS, Output, Run, Verbs, output_options, run_options
+from lore_cli.commands.common import Output, Run, output_options, run_options
+from lore_cli.commands.verbs import Verbs
 from lore_cli.models.replies import ReplyStore
 
 _DAY_S = 86_400
 
 
-@click.group(cls=Verbs, context_settings=SETTINGS)
+@click.group(cls=Verbs)
 def cli() -> None:
     """The reply cache of --reply-cache: what it holds, taking out what is no longer wanted, its entries as rows.
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import SETTINGS, Inputs, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Trace
 from lore_cli.requirement import Requirement, read_requirement
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from lore_cli.synth.clean import Gates, Summary
 
 
-@click.command("clean", context_settings=SETTINGS)
+@click.command("clean", cls=Command)
 @run_options("synth clean")
 @input_options
 @output_options
-@click.option("--rejected", metavar="FILE", help="Where refused rows go, with the reason and the id of the row they repeat.")
+@options_of(Section.OUTPUT, click.option("--rejected", metavar="FILE", help="Where refused rows go, with the reason and the id of the row they repeat."))
 @click.option("--near", type=click.FloatRange(0, 1), default=0.9, help="Similarity from which items are near-duplicates; 0 keeps near-duplicates.")
-@click.option("--benchmark", metavar="DIR|FILE", multiple=True, help="Refuse what this benchmark holds, by query and by item; repeatable.")
-@click.option("--shared-items", is_flag=True, help="Allow the benchmark's items: only its queries are refused.")
+@options_of(
+    Section.CONTAMINATION,
+    click.option("--benchmark", metavar="DIR|FILE", multiple=True, help="Refuse what this benchmark holds, by query and by item; repeatable."),
+    click.option("--shared-items", is_flag=True, help="Allow the benchmark's items: only its queries are refused."),
+)
 @click.option("--min-length", type=click.IntRange(min=0), default=0, help="Shortest prompt and completion (of a pair: query and title).")
 @click.option("--max-length", type=click.IntRange(min=1), help="Longest prompt and completion.")
 @click.option("--tokenizer", metavar="DIR", help="Count tokens of this model directory (tokenizer.json) instead of characters.")

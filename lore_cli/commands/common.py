@@ -20,9 +20,9 @@ import click
 from lore_cli import __version__, config, errors, stream
 from lore_cli.commands.ending import entry  # noqa: F401  every command ends by it
 from lore_cli.commands.rows import Inputs, Output
-from lore_cli.commands.spend import SPENDING_OPTIONS, spending_of
-from lore_cli.commands.spread import RAY_OPTIONS, cluster_of
-from lore_cli.commands.verbs import SETTINGS, Verbs  # noqa: F401  every command starts by them
+from lore_cli.commands.sections import Section, options_of
+from lore_cli.commands.spend import spending_of, spending_options
+from lore_cli.commands.spread import cluster_of, ray_options
 from lore_cli.judges import Judge, JudgeSettings, clustered, open_judge
 from lore_cli.judges.modality import PartialView
 from lore_cli.ledger import Ledger, Outcome
@@ -36,6 +36,17 @@ if TYPE_CHECKING:
 
 Answered = TypeVar("Answered")
 _NOT_SETTINGS = ("config", "help", "version")
+_RULEBOOK = click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it.")
+theory_options = options_of(
+    Section.THEORY,
+    _RULEBOOK,
+    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
+)
+http_options = options_of(
+    Section.HTTP,
+    click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply."),
+    click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight; fewer while the server cannot keep up."),
+)
 
 
 @dataclass(frozen=True)
@@ -75,65 +86,60 @@ class Run:
     settings: dict[str, Any]
 
 
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def add(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
 def input_options(function: Any) -> Any:
     """FILE… --limit --sample --on-bad --rejects → `inputs: Inputs`."""
 
+    @options_of(
+        Section.INPUT,
+        click.argument("files", nargs=-1, metavar="[FILE]..."),
+        click.option("--limit", type=click.IntRange(min=0), help="Read at most N rows."),
+        click.option("--sample", type=click.IntRange(min=0), help="Of the rows read, take N chosen by a hash of their content."),
+        click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a bad row: stop with exit 3, or skip it and go on (exit 5)."),
+        click.option("--rejects", metavar="FILE", help="Where bad rows go, with file, line, field and reason."),
+    )
     @functools.wraps(function)
     def call(*, files: tuple[str, ...], limit: int | None, sample: int | None, on_bad: str, rejects: str | None, **rest: Any) -> Any:
         again = any(rest.get(name) for name in ("force", "resume", "retry_failed")) or "force" not in click.get_current_context().params
         stream.refuse_existing(rejects, again)
         return function(inputs=Inputs(files or ("-",), limit, on_bad, stream.Rejects(rejects), sample), **rest)
 
-    return _options(
-        click.argument("files", nargs=-1, metavar="[FILE]..."),
-        click.option("--limit", type=click.IntRange(min=0), help="Read at most N rows."),
-        click.option("--sample", type=click.IntRange(min=0), help="Of the rows read, take N chosen by a hash of their content."),
-        click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a bad row: stop with exit 3, or skip it and go on (exit 5)."),
-        click.option("--rejects", metavar="FILE", help="Where bad rows go, with file, line, field and reason."),
-    )(call)
+    return call
 
 
 def output_options(function: Any) -> Any:
     """--output --format --force → `output: Output`."""
 
+    @options_of(
+        Section.OUTPUT,
+        click.option("-o", "--output", metavar="FILE", help="Output file; standard output without it."),
+        click.option("--format", type=click.Choice(stream.FORMATS), help="Output format; by default told by the suffix, else jsonl."),
+        click.option("--force", is_flag=True, help="Replace an existing output."),
+    )
     @functools.wraps(function)
     def call(*, output: str | None, format: str | None, force: bool, **rest: Any) -> Any:
         return function(output=Output(output, format, force, rest.pop("resume", False), rest.pop("retry_failed", False)), **rest)
 
-    return _options(
-        click.option("-o", "--output", metavar="FILE", help="Output file; standard output without it."),
-        click.option("--format", type=click.Choice(stream.FORMATS), help="Output format; by default told by the suffix, else jsonl."),
-        click.option("--force", is_flag=True, help="Replace an existing output."),
-    )(call)
+    return call
 
 
-def resume_options(function: Any) -> Any:
-    """--resume --retry-failed; put it directly below `output_options`, whose `Output` takes them."""
-    return _options(
-        click.option("--resume", is_flag=True, help="Finish what an interrupted run left."),
-        click.option("--retry-failed", is_flag=True, help="Like --resume, and ask again for the rows that failed."),
-    )(function)
+resume_options = options_of(  # directly below `output_options`, whose `Output` takes them
+    Section.OUTPUT,
+    click.option("--resume", is_flag=True, help="Finish what an interrupted run left."),
+    click.option("--retry-failed", is_flag=True, help="Like --resume, and ask again for the rows that failed."),
+)
 
 
 def rulebook_option(function: Any) -> Any:
     """--rulebook → `rulebook: Rulebook`."""
 
+    @options_of(Section.THEORY, _RULEBOOK)
     @functools.wraps(function)
     def call(*, rulebook: str | None, **rest: Any) -> Any:
         from lore_cli.rulebook import load_rulebook
 
         return function(rulebook=load_rulebook(rulebook), **rest)
 
-    return click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it.")(call)
+    return call
 
 
 class OneOrMore(click.Option):
@@ -151,6 +157,26 @@ def judge_options(default: str | None = None, several: bool = False, needed: boo
         asked = {"cls": OneOrMore, "multiple": True, "default": [default]}
 
     def decorate(function: Any) -> Any:
+        @options_of(
+            Section.JUDGE,
+            click.option("--judge", metavar="URI", **asked, help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
+            click.option("--language", type=click.Choice(["en", "zh"]), default="en", help="Language of the prompts."),
+            click.option("--prompt", default="auto", help="Prompt template; auto takes the one the model was trained with."),
+            click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
+            click.option("--temperature", type=click.FloatRange(min=0), default=1.0, help="Temperature of the draws."),
+            click.option("--soft", is_flag=True, help="Add the probability of each grade (scores)."),
+            click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
+            click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, help="Longest reply."),
+        )
+        @theory_options
+        @http_options
+        @options_of(
+            Section.HTTP,
+            click.option("--structured", type=click.Choice(["auto", "off"]), default="auto", help="Hold replies to the answer format where the server can."),
+            click.option("--api-key-file", metavar="FILE", help="File with the key; else LORE_API_KEY."),
+        )
+        @spending_options
+        @ray_options
         @functools.wraps(function)
         def call(*, judge: str | tuple[str, ...] | None, rulebook: str | None, api_key_file: str | None, run: Run, **rest: Any) -> Any:
             names = ("language", "samples", "temperature", "batch_size", "soft", "max_new_tokens", "prompt", "knowledge", "timeout_s", "concurrency", "structured")
@@ -164,24 +190,7 @@ def judge_options(default: str | None = None, several: bool = False, needed: boo
                 refuse_secret(named)
             return function(judging=Judging(uri, rulebook, options, cluster, tuple(others)), run=run, **rest)
 
-        return _options(
-            click.option("--judge", metavar="URI", **asked, help="Who judges: rulebook: · hf:PATH · vllm:PATH · http://HOST/v1#MODEL · student:PATH · cache:DIR · tier:PLAN · replay:FILE · lexical:PAIRS"),
-            click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
-            click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
-            click.option("--language", type=click.Choice(["en", "zh"]), default="en", help="Language of the prompts."),
-            click.option("--prompt", default="auto", help="Prompt template; auto takes the one the model was trained with."),
-            click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
-            click.option("--temperature", type=click.FloatRange(min=0), default=1.0, help="Temperature of the draws."),
-            click.option("--soft", is_flag=True, help="Add the probability of each grade (scores)."),
-            click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
-            click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, help="Longest reply."),
-            click.option("--api-key-file", metavar="FILE", help="File with the key for http judges; else LORE_API_KEY."),
-            click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
-            click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),
-            click.option("--structured", type=click.Choice(["auto", "off"]), default="auto", help="Hold replies to the answer format where the server can (http)."),
-            *SPENDING_OPTIONS,
-            *RAY_OPTIONS,
-        )(call)
+        return call
 
     return decorate
 
@@ -191,17 +200,19 @@ def run_options(name: str) -> Callable[[Any], Any]:
     path = tuple(name.split())
 
     def decorate(function: Any) -> Any:
+        @options_of(
+            Section.GENERAL,
+            click.option("--seed", type=int, default=0, help="Seed of everything random."),
+            click.option("--config", metavar="FILE", is_eager=True, callback=functools.partial(_use_config, path), help="Settings (TOML); flags and LORE_* variables win over it."),
+            click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+            click.option("--log-json", is_flag=True, is_eager=True, callback=_log_errors_as_json, help="Log as JSON lines."),
+        )
         @functools.wraps(function)
         def call(*, seed: int, quiet: bool, log_json: bool, config: str | None, **rest: Any) -> Any:
             settings = dict(click.get_current_context().params)
             return function(run=Run(f"lore-{name}", seed, Log(f"lore-{name}", quiet=quiet, json=log_json), settings), **rest)
 
-        return _options(
-            click.option("--seed", type=int, default=0, help="Seed of everything random."),
-            click.option("--config", metavar="FILE", is_eager=True, callback=functools.partial(_use_config, path), help="Settings (TOML); flags and LORE_* variables win over it."),
-            click.option("--quiet", is_flag=True, help="Say nothing but errors."),
-            click.option("--log-json", is_flag=True, is_eager=True, callback=_log_errors_as_json, help="Log as JSON lines."),
-        )(call)
+        return call
 
     return decorate
 
@@ -328,6 +339,4 @@ def _rejected_writer(path: str | None) -> Any:
     return contextlib.nullcontext() if path is None else stream.open_output(path, force=True)
 
 
-def version_option(function: Any) -> Any:
-    """--version."""
-    return click.version_option(__version__, package_name="lore-cli")(function)
+version_option = options_of(Section.GENERAL, click.version_option(__version__, package_name="lore-cli"))

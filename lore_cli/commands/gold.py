@@ -13,6 +13,7 @@ import orjson
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.manifest import identity_of, sha256_of
 from lore_cli.records import Pair, Verdict, row_of
 
@@ -75,18 +76,18 @@ class Gold:
 def gold_options(function: Any, *, required: bool = True) -> Any:
     """--gold --rulebook --by --partial --draws → `gold: Gold`. required: whether the command has no use without --gold."""
 
+    @options_of(
+        Section.GOLD,
+        click.option("--gold", metavar="FILE", multiple=True, required=required, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
+        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows or their items; repeatable. subset, criteria and tier always are."),
+        click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
+        click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
+    )
+    @options_of(Section.THEORY, click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."))
     @functools.wraps(function)
     def call(*, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int, **rest: Any) -> Any:
         return function(gold=Gold(gold, rulebook, by, partial, draws), **rest)
 
-    for option in (
-        click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
-        click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
-        click.option("--by", metavar="FIELD", multiple=True, help="Also slice by this field of the gold rows or their items; repeatable. subset, criteria and tier always are."),
-        click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
-        click.option("--gold", metavar="FILE", multiple=True, required=required, help="Graded pairs that were judged: bench/all.jsonl, bench/hard.jsonl, …; repeatable."),
-    ):
-        call = option(call)
     return call
 
 

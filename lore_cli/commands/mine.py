@@ -11,8 +11,9 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.clean import by_grade
-from lore_cli.commands.common import SETTINGS, Inputs, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
 from lore_cli.commands.gold import refusing, rulebook_path
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
 from lore_cli.records import GRADES, Pair, Verdict
@@ -21,17 +22,23 @@ from lore_cli.rulebook import load_rulebook
 KINDS = ("negation", "colour", "brand", "unit", "accessory", "compatibility")  # synth.variants.KINDS; a test holds them equal
 
 
-@click.command("mine", context_settings=SETTINGS)
+@click.command("mine", cls=Command)
 @run_options("synth mine")
 @input_options
 @output_options
 @click.option("--gold", metavar="FILE", multiple=True, help="Graded pairs that were judged; needed for verdicts, and for the whole items of a report; repeatable.")
 @click.option("--kinds", default=",".join(KINDS), help="What may be changed, separated by commas.")
 @click.option("--per-failure", type=click.IntRange(min=1), default=4, help="At most so many variants of a pair.")
-@click.option("--benchmark", metavar="DIR|FILE", multiple=True, help="Make nothing that this benchmark holds, by query or by item; repeatable.")
-@click.option("--shared-items", is_flag=True, help="Allow the benchmark's items: only its queries are refused.")
-@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable.")
-@click.option("--rulebook", metavar="FILE", help="Rulebook that grades the variants; that of the gold's benchmark, else the built-in one without it.")
+@options_of(
+    Section.CONTAMINATION,
+    click.option("--benchmark", metavar="DIR|FILE", multiple=True, help="Make nothing that this benchmark holds, by query or by item; repeatable."),
+    click.option("--shared-items", is_flag=True, help="Allow the benchmark's items: only its queries are refused."),
+)
+@options_of(
+    Section.THEORY,
+    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable."),
+    click.option("--rulebook", metavar="FILE", help="Rulebook that grades the variants; that of the gold's benchmark, else the built-in one without it."),
+)
 def cli(
     inputs: Inputs, output: Output, run: Run, gold: tuple[str, ...], kinds: str, per_failure: int, benchmark: tuple[str, ...], shared_items: bool, knowledge: tuple[str, ...],
     rulebook: str | None,

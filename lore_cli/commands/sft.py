@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli import stream
-from lore_cli.commands.common import SETTINGS, Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
-from lore_cli.commands.training import Training, digest, not_in_options, training_options
+from lore_cli.commands.common import Inputs, Run, entry, input_options, rulebook_option, run_options, version_option
+from lore_cli.commands.sections import Command
+from lore_cli.commands.training import Training, digest, model_output_options, not_in_options, training_options
 from lore_cli.errors import EXIT_DONE, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
     from lore_cli.train.data import Lesson
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @version_option
 @input_options
-@click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@model_output_options
 @rulebook_option
 @run_options("sft")
 @training_options

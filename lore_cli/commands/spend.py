@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli import stream
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.errors import BadInput, Missing, UsageError, require
 from lore_cli.files import is_pipe
 from lore_cli.progress import Log
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from lore_cli.models import TextModel
     from lore_cli.models.spending import Spending
 
-SPENDING_OPTIONS = (
+spending_options = options_of(
+    Section.SPENDING,
     click.option("--reply-cache", metavar="FILE", help="Keep replies in this file (SQLite) and take from it those that are there; runs may share it."),
     click.option("--price-in", type=click.FloatRange(min=0), default=0.0, help="Price of a million prompt tokens, in any currency."),
     click.option("--price-out", type=click.FloatRange(min=0), default=0.0, help="Price of a million tokens of replies."),
@@ -75,16 +77,16 @@ class Planning:
 def planning_options(function: Any) -> Any:
     """--dry-run --emit-batch --ingest-batch → `planning: Planning`."""
 
+    @options_of(
+        Section.BATCHES,
+        click.option("--dry-run", is_flag=True, help="Ask and write nothing: say what would be asked, and what it would cost."),
+        click.option("--emit-batch", metavar="FILE", help="Write what the reply cache does not hold as a batch file; ask and write nothing else."),
+        click.option("--ingest-batch", metavar="FILE", multiple=True, help="Take the results of a batch into the reply cache, then go on with what is there; repeatable."),
+    )
     @functools.wraps(function)
     def call(*, dry_run: bool, emit_batch: str | None, ingest_batch: tuple[str, ...], **rest: Any) -> Any:
         return function(planning=Planning(dry_run, emit_batch, ingest_batch), **rest)
 
-    for option in (
-        click.option("--ingest-batch", metavar="FILE", multiple=True, help="Take the results of a batch into the reply cache, then go on with what is there; repeatable."),
-        click.option("--emit-batch", metavar="FILE", help="Write what the reply cache does not hold as a batch file; ask and write nothing else."),
-        click.option("--dry-run", is_flag=True, help="Ask and write nothing: say what would be asked, and what it would cost."),
-    ):
-        call = option(call)
     return call
 
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.errors import UsageError
 from lore_cli.scale import Cluster
 
 if TYPE_CHECKING:
     from lore_cli.models.spending import Spending
 
-RAY_OPTIONS = (
+ray_options = options_of(
+    Section.CLUSTER,
     click.option("--ray", metavar="ADDRESS", help="Spread the work over a Ray cluster (auto, HOST:6379, ray://HOST:10001, local); all rows are read first."),
     click.option("--ray-workers", type=click.IntRange(min=1), help="Workers on the Ray cluster; without it one a GPU, or one a core."),
 )

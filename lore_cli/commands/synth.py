@@ -12,8 +12,9 @@ import click
 
 from lore_cli import stream
 from lore_cli.commands.common import (
-    SETTINGS, Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, refuse_secret, resume_options, run_options, version_option,
+    Inputs, Judging, Output, Run, entry, input_options, judge_options, map_to_output, output_options, refuse_secret, resume_options, run_options, version_option,
 )  # fmt: skip
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.commands.spend import Planning, dry_run, emit, planning_options
 from lore_cli.commands.teaching import Teaching, teaching_options
 from lore_cli.commands.verbs import CommandWithVerbs, Verb
@@ -35,7 +36,7 @@ VERBS: dict[str, Verb] = {
 }  # NAME: Verb(module in this folder, one line of help); `lore-synth NAME …`
 
 
-@click.command(cls=CommandWithVerbs, verbs=VERBS, context_settings=SETTINGS)
+@click.command(cls=CommandWithVerbs, verbs=VERBS)
 @run_options("synth")
 @input_options
 @output_options
@@ -45,7 +46,7 @@ VERBS: dict[str, Verb] = {
 @click.option("--images", metavar="DIR", help="What image paths are relative to; the first input's folder without it.")
 @click.option("--image-urls", type=click.Choice(["refuse", "allow"]), default="refuse", help="Whether pictures at public web addresses are fetched.")
 @click.option("--vision", metavar="URI", help="A model that sees writes the captions: http://HOST/v1#MODEL · vllm:PATH · hf:PATH; the embedded captioner without it.")
-@click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason.")
+@options_of(Section.OUTPUT, click.option("--rejected", metavar="FILE", help="Where rejected rows go, with the reason."))
 @planning_options
 @teaching_options
 @version_option

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli.commands.common import Judging
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.errors import UsageError
 from lore_cli.progress import Log
 from lore_cli.synth import Stage
@@ -134,13 +135,8 @@ def _picked(chosen: tuple[str, ...], *stages: Stage) -> list[Stage]:
 def teaching_options(function: Any) -> Any:
     """--layout --naive --attempts --votes --agreement --hint --accept-ungraded → `teaching: Teaching`."""
 
-    @functools.wraps(function)
-    def call(*, layout: Layout, naive: bool, attempts: int, votes: int, agreement: float, hint: Hint | None, accept_ungraded: bool, **rest: Any) -> Any:
-        if naive and layout != "answer-last":
-            raise UsageError(f"--naive writes free text, --layout {layout} another form", hint="leave one of them out")
-        return function(teaching=Teaching("free" if naive else layout, attempts, votes, agreement, hint, accept_ungraded), **rest)
-
-    options = (
+    @options_of(
+        Section.REASONING,
         click.option("--layout", type=click.Choice(LAYOUTS), default="answer-last", help="Order of the completion; label-only is the human grade alone."),
         click.option("--naive", is_flag=True, help="Single-prompt chain of thought in free text, then the grade: for comparison with the stages."),
         click.option("--attempts", type=click.IntRange(min=1), default=READINGS, help="Rounds of asking a language model, or readings the expert may try, until one is accepted."),
@@ -149,4 +145,10 @@ def teaching_options(function: Any) -> Any:
         click.option("--hint", type=click.Choice(HINTS), help="When a teacher sees the human grade; retry: only after a first failure.  [default: always; never with two teachers]"),
         click.option("--accept-ungraded", is_flag=True, help="Keep pairs without a human grade, with the grade their reasoning implies."),
     )
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), call)
+    @functools.wraps(function)
+    def call(*, layout: Layout, naive: bool, attempts: int, votes: int, agreement: float, hint: Hint | None, accept_ungraded: bool, **rest: Any) -> Any:
+        if naive and layout != "answer-last":
+            raise UsageError(f"--naive writes free text, --layout {layout} another form", hint="leave one of them out")
+        return function(teaching=Teaching("free" if naive else layout, attempts, votes, agreement, hint, accept_ungraded), **rest)
+
+    return call

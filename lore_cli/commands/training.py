@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lore_cli import stream
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.records import Pair, Record
 
@@ -69,14 +70,8 @@ def digest(rows: Iterable[Record]) -> str:
 def training_options(function: Any) -> Any:
     """--resume --save-steps --evaluate --evaluate-every --best --patience --report-to → `training: Training`."""
 
-    @functools.wraps(function)
-    def call(**given: Any) -> Any:
-        training = Training(*(given.pop(name) for name in Training.__dataclass_fields__))
-        if (training.best and not training.evaluate) or (training.patience and not training.best):
-            raise UsageError("--patience needs --best, and --best needs --evaluate", hint="for example --evaluate held-out.jsonl --best macro_f1_all --patience 3")
-        return function(training=training, **given)
-
-    options = (
+    @options_of(
+        Section.CHECKPOINTS,
         click.option("--resume", is_flag=True, help="Go on from the last checkpoint of an interrupted run."),
         click.option("--save-steps", type=click.IntRange(min=1), help="Updates between checkpoints; without it only an interruption (Ctrl-C) writes one."),
         click.option("--evaluate", metavar="FILE", help="Graded pairs that the model judges on the way; metrics in metrics.jsonl as eval_NAME."),
@@ -85,12 +80,23 @@ def training_options(function: Any) -> Any:
         click.option("--patience", type=click.IntRange(min=1), help="End training after N evaluations without a new best."),
         click.option("--report-to", type=click.Choice(["tensorboard", "trackio", "wandb"]), help="Also follow the run there; TensorBoard's files go to DIR.runs."),
     )
-    for option in reversed(options):
-        call = option(call)
+    @functools.wraps(function)
+    def call(**given: Any) -> Any:
+        training = Training(*(given.pop(name) for name in Training.__dataclass_fields__))
+        if (training.best and not training.evaluate) or (training.patience and not training.best):
+            raise UsageError("--patience needs --best, and --best needs --evaluate", hint="for example --evaluate held-out.jsonl --best macro_f1_all --patience 3")
+        return function(training=training, **given)
+
     return call
 
 
-def not_in_options(function: Any) -> Any:
-    """--not-in --shared-items → `not_in: tuple[str, ...], shared_items: bool`, for path/disjoint.py."""
-    shared = click.option("--shared-items", is_flag=True, help="Of --not-in only the queries count.")
-    return click.option("--not-in", metavar="DIR|FILE", multiple=True, help="A benchmark: rows that it has by query or by item are refused; repeatable.")(shared(function))
+model_output_options = options_of(
+    Section.OUTPUT,
+    click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write."),
+    click.option("--force", is_flag=True, help="Replace an existing output."),
+)
+not_in_options = options_of(  # for path/disjoint.py
+    Section.CONTAMINATION,
+    click.option("--not-in", metavar="DIR|FILE", multiple=True, help="A benchmark: rows that it has by query or by item are refused; repeatable."),
+    click.option("--shared-items", is_flag=True, help="Of --not-in only the queries count."),
+)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-SETTINGS = {"auto_envvar_prefix": "LORE", "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+from lore_cli.commands.sections import Command, Sectioned
 
 
 class Verb(NamedTuple):
@@ -22,18 +22,17 @@ class Verb(NamedTuple):
         return import_module(f"lore_cli.commands.{self.module}").cli
 
 
-class Verbs(click.Group):
+class Verbs(Sectioned, click.Group):
     """A command of several verbs, which does nothing without one. Each verb reads LORE_SEED, LORE_JUDGE … like a command without verbs.
 
     verbs: those in modules of their own; `@cli.command()` adds one that stands beside the group.
     """
 
+    command_class = Command
+
     def __init__(self, *arguments: Any, verbs: Mapping[str, Verb] | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.verbs = verbs or {}
-
-    def command(self, *arguments: Any, **options: Any) -> Any:
-        return super().command(*arguments, **{"context_settings": SETTINGS, **options})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.verbs, *super().list_commands(ctx)]
@@ -41,13 +40,17 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return self.verbs[cmd_name].load() if cmd_name in self.verbs else super().get_command(ctx, cmd_name)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if not self.verbs:
             return super().format_commands(ctx, formatter)
         _list_verbs("Verbs", self.verbs, formatter)
 
 
-class CommandWithVerbs(click.Command):
+class CommandWithVerbs(Command):
     """A command that works on its own and has verbs: `lore-synth pairs.jsonl`, `lore-synth cache stat FILE`. A verb is the first word, or none is meant."""
 
     def __init__(self, *arguments: Any, verbs: Mapping[str, Verb], **options: Any) -> None:

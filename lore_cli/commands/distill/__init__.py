@@ -6,7 +6,7 @@ import click
 
 from lore_cli.commands.common import version_option
 from lore_cli.commands.ending import entry
-from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
+from lore_cli.commands.verbs import Verb, Verbs
 
 VERBS: dict[str, Verb] = {
     "label": Verb("distill.label", "A judge labels pairs: what the student is to learn."),
@@ -15,7 +15,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@click.group(cls=Verbs, verbs=VERBS, context_settings=SETTINGS)
+@click.group(cls=Verbs, verbs=VERBS)
 @version_option
 def cli() -> None:
     """A small encoder that answers like a large judge: label pairs, train the student, export it, judge by it.

@@ -9,14 +9,14 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Output, Run, output_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair
 
 _NEEDED = (("torch", "train"), ("transformers", "train"), ("onnx", "onnx"), ("onnxruntime", "onnx"))
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("distill export")
 @click.argument("student", metavar="STUDENT")
 @output_options

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, judge_options, judge_to_output, output_options, resume_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.records import Pair, Verdict, row_of
 
 _TOLD = ("grade", "scores", "matches", "rules", "judge", "error")
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("distill label")
 @input_options
 @output_options

@@ -10,14 +10,14 @@ import msgspec
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.manifest import write_manifest
 
 _WEIGHTS = ("distribution", "ordinal", "margin", "states", "human")
 _NEEDED = (("torch", "train"), ("transformers", "train"), ("sentence_transformers", "train"), ("datasets", "train"), ("scipy", "report"), ("sklearn", "report"))
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("distill train")
 @input_options
 @output_options
@@ -25,23 +25,32 @@ _NEEDED = (("torch", "train"), ("transformers", "train"), ("sentence_transformer
 @click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="A new encoder and tokenizer from the rows' own text; tiny without --model.")
 @click.option("--architecture", type=click.Choice(["cross", "bi"]), default="cross", help="Query and item are read together, or apart, so that an item's vector can be kept.")
 @click.option("--features", type=click.Choice(["path", "text"]), help="Read the expert's path beside the text, or the text alone; path, and of --architecture bi text.")
-@click.option("--rulebook", metavar="FILE", help="Rulebook (TOML) of the path; the built-in one without it.")
-@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL) for the path; repeatable.")
-@click.option("--preset", type=click.Choice(["lore", "walmart", "mkd"]), default="lore", help="Weights of the losses; those given below count before it.")
-@click.option("--distribution-weight", type=click.FloatRange(min=0), help="Weight of the teacher's grade distribution (KL).")
-@click.option("--ordinal-weight", type=click.FloatRange(min=0), help="Weight of the distance on the grade scale (squared earth mover's distance).")
-@click.option("--margin-weight", type=click.FloatRange(min=0), help="Weight of the margins between items of one query.")
-@click.option("--states-weight", type=click.FloatRange(min=0), help="Weight of the attribute heads; 0 leaves them out.")
-@click.option("--human-weight", type=click.FloatRange(0, 1), help="Share of a human grade in the target, where a row has one.")
+@options_of(
+    Section.THEORY,
+    click.option("--rulebook", metavar="FILE", help="Rulebook (TOML) of the path; the built-in one without it."),
+    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL) for the path; repeatable."),
+)
+@options_of(
+    Section.LOSS,
+    click.option("--preset", type=click.Choice(["lore", "walmart", "mkd"]), default="lore", help="Weights of the losses; those given below count before it."),
+    click.option("--distribution-weight", type=click.FloatRange(min=0), help="Weight of the teacher's grade distribution (KL)."),
+    click.option("--ordinal-weight", type=click.FloatRange(min=0), help="Weight of the distance on the grade scale (squared earth mover's distance)."),
+    click.option("--margin-weight", type=click.FloatRange(min=0), help="Weight of the margins between items of one query."),
+    click.option("--states-weight", type=click.FloatRange(min=0), help="Weight of the attribute heads; 0 leaves them out."),
+    click.option("--human-weight", type=click.FloatRange(0, 1), help="Share of a human grade in the target, where a row has one."),
+)
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=8.0, help="Passes over the rows.")
 @click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Train at most so long; the schedule follows the clock.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, help="Rows in a step.")
 @click.option("--max-length", type=click.IntRange(16, 8192), default=128, help="Tokens of a pair, or of each side of --architecture bi; longer items are cut.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="AdamW's rate; 2e-3 from scratch, 5e-5 from a model and ten times that for its new head.")
-@click.option("--held-out", type=click.FloatRange(0, 0.9), default=0.1, help="Share of queries held out for calibration and the agreement report.")
-@click.option("--calibration", type=click.Choice(["temperature", "isotonic"]), default="temperature", help="How scores become probabilities.")
-@click.option("--decide", type=click.Choice(["likeliest", "macro-f1"]), default="likeliest", help="The likeliest grade, or rare ones favoured for the best Macro-F1.")
-@click.option("--target-error", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Mark answers unsure that are wrong more often; tier:PLAN asks the model.")
+@options_of(
+    Section.CALIBRATION,
+    click.option("--held-out", type=click.FloatRange(0, 0.9), default=0.1, help="Share of queries held out for calibration and the agreement report."),
+    click.option("--calibration", type=click.Choice(["temperature", "isotonic"]), default="temperature", help="How scores become probabilities."),
+    click.option("--decide", type=click.Choice(["likeliest", "macro-f1"]), default="likeliest", help="The likeliest grade, or rare ones favoured for the best Macro-F1."),
+    click.option("--target-error", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Mark answers unsure that are wrong more often; tier:PLAN asks the model."),
+)
 def cli(
     inputs: Inputs, output: Output, run: Run, base: str | None, from_scratch: str | None, features: str | None, rulebook: str | None,
     knowledge: tuple[str, ...], preset: str, **options: Any,

@@ -6,7 +6,7 @@ import click
 
 from lore_cli.commands.common import version_option
 from lore_cli.commands.ending import entry
-from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
+from lore_cli.commands.verbs import Verb, Verbs
 
 VERBS: dict[str, Verb] = {
     "build": Verb("rair.build", "Build a benchmark from graded pairs."),
@@ -22,7 +22,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@click.group(cls=Verbs, verbs=VERBS, context_settings=SETTINGS)
+@click.group(cls=Verbs, verbs=VERBS)
 @version_option
 def cli() -> None:
     """RAIR: a relevance benchmark with capabilities, intervals clustered by query, and gates.

@@ -7,19 +7,22 @@ import click
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Run, input_options, run_options
 from lore_cli.commands.gold import Gold, gold_options, refusing
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Verdict
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair audit")
 @input_options
 @gold_options
 @click.option("--variants", metavar="FILE", help="The judge's verdicts on variants of the gold pairs (lore-rair perturb): how often the grade changes.")
 @click.option("--unlabelled", metavar="FILE", help="Its verdicts on many pairs like those of --gold: what humans would say of them.")
-@click.option("--json", "json_path", metavar="FILE", help="Write what was found as JSON.")
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@options_of(
+    Section.OUTPUT,
+    click.option("--json", "json_path", metavar="FILE", help="Write what was found as JSON."),
+    click.option("--force", is_flag=True, help="Replace an existing output."),
+)
 def cli(inputs: Inputs, run: Run, gold: Gold, variants: str | None, unlabelled: str | None, json_path: str | None, force: bool) -> int:
     """Judge a judge: its agreement with humans, which way it errs, whether it holds to its grades, and what its verdicts are worth.
 

@@ -6,11 +6,11 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Run, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.manifest import write_manifest
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair board")
 @click.argument("reports", nargs=-1, required=True, metavar="REPORT|DIR|NAME=REPORT...")
 @click.option("--tier", "replay", metavar="FILE", help="Report of lore-tier replay: adds traffic per tier, cache, GoodRate and cost.")
@@ -18,9 +18,12 @@ from lore_cli.manifest import write_manifest
 @click.option("--cost", "costs", metavar="NAME=NUMBER", multiple=True, help="What 1,000 pairs of a system cost, where its run was not metered; repeatable.")
 @click.option("--title", "heading", default="Relevance board", help="Heading.")
 @click.option("--note", default="", help="A line under the heading, for example that the data is simulated.")
-@click.option("--html", "html_path", metavar="FILE", help="Write the board as one self-contained page; with --quiet no table is printed.")
-@click.option("--markdown", metavar="FILE", help="Write the board as a summary for a pull request.")
-@click.option("--force", is_flag=True, help="Replace existing outputs.")
+@options_of(
+    Section.OUTPUT,
+    click.option("--html", "html_path", metavar="FILE", help="Write the board as one self-contained page; with --quiet no table is printed."),
+    click.option("--markdown", metavar="FILE", help="Write the board as a summary for a pull request."),
+    click.option("--force", is_flag=True, help="Replace existing outputs."),
+)
 def cli(
     run: Run, reports: tuple[str, ...], replay: str | None, manifest: str | None, costs: tuple[str, ...], heading: str, note: str, html_path: str | None,
     markdown: str | None, force: bool,

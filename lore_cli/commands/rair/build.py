@@ -9,31 +9,40 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Run, input_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, row_of
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair build")
 @input_options
-@click.option("-o", "--output", metavar="DIR", required=True, help="Benchmark directory; appears whole or not at all.")
+@options_of(
+    Section.OUTPUT,
+    click.option("-o", "--output", metavar="DIR", required=True, help="Benchmark directory; appears whole or not at all."),
+    click.option("--rest", metavar="FILE", help="Write the other rows, for training: none has a held-out query."),
+    click.option("--held-out", metavar="FILE", help="Write every graded pair that is held out, more than the subsets take: gold for lore-tier replay."),
+    click.option("--force", is_flag=True, help="Replace an existing benchmark."),
+)
 @click.option("--where", metavar="FIELD=VALUE", multiple=True, help="Hold out the rows with this value; repeatable, all must hold. Without it: --share.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.2, help="Share of the queries to hold out, told by a hash of the normalised query.")
-@click.option("--rest", metavar="FILE", help="Write the other rows, for training: none has a held-out query.")
-@click.option("--held-out", metavar="FILE", help="Write every graded pair that is held out, more than the subsets take: gold for lore-tier replay.")
-@click.option("--train", metavar="FILE", multiple=True, help="Training rows elsewhere: no pair with one of their queries or items is held out; repeatable.")
-@click.option("--shared-items", is_flag=True, help="Allow items of --train: only its queries count.")
+@options_of(
+    Section.CONTAMINATION,
+    click.option("--train", metavar="FILE", multiple=True, help="Training rows elsewhere: no pair with one of their queries or items is held out; repeatable."),
+    click.option("--shared-items", is_flag=True, help="Allow items of --train: only its queries count."),
+)
 @click.option("--general", type=click.IntRange(min=0), default=1000, help="Pairs of the General subset.")
 @click.option("--hard", type=click.IntRange(min=0), default=600, help="Pairs of the Hard subset.")
 @click.option("--visual", type=click.IntRange(min=0), default=400, help="Pairs of the Visual subset.")
 @click.option("--per-query", type=click.IntRange(min=0), default=4, help="At most so many pairs of a query; 0: all of them.")
 @click.option("--log", metavar="FILE", multiple=True, help="Query log (query, count) to tell the tail by; the pairs' counts without it.")
-@click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable.")
-@click.option("--rulebook", metavar="FILE", help="Rulebook (TOML), copied into the benchmark; the built-in one without it.")
+@options_of(
+    Section.THEORY,
+    click.option("--rulebook", metavar="FILE", help="Rulebook (TOML), copied into the benchmark; the built-in one without it."),
+    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
+)
 @click.option("--licence", metavar="TEXT", help="Licence of the pairs, for the card.")
-@click.option("--force", is_flag=True, help="Replace an existing benchmark.")
 def cli(
     inputs: Inputs, run: Run, output: str, where: tuple[str, ...], share: float, rest: str | None, held_out: str | None, train: tuple[str, ...], shared_items: bool, general: int,
     hard: int, visual: int, per_query: int, log: tuple[str, ...], knowledge: tuple[str, ...], rulebook: str | None, licence: str | None, force: bool,

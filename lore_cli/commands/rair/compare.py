@@ -10,16 +10,19 @@ from lore_cli import errors, stream
 from lore_cli.commands.common import Run, run_options
 from lore_cli.commands.gold import Gold, filled, gold_options
 from lore_cli.commands.rair.documents import Documents, document_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.manifest import write_manifest
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair compare")
 @click.argument("runs", nargs=-1, required=True, metavar="A B [C]...")
 @gold_options
 @document_options("comparison", "; of more than two runs a list of them under `comparisons`")
-@click.option("--flips", metavar="FILE", help="Write the pairs that only one of two runs has right (JSONL); of more than two runs with `run`, its number after A.")
+@options_of(
+    Section.OUTPUT,
+    click.option("--flips", metavar="FILE", help="Write the pairs that only one of two runs has right (JSONL); of more than two runs with `run`, its number after A."),
+)
 @click.option("--changes", type=click.IntRange(min=0), default=12, help="Pairs that only one of two runs has right to describe on the page.")
 def cli(run: Run, runs: tuple[str, ...], gold: Gold, documents: Documents, flips: str | None, changes: int) -> int:
     """Compare runs on the same pairs: differences from the first, A, with paired intervals and a permutation test, clustered by query.

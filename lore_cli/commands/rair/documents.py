@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 import orjson
 
 from lore_cli import stream
+from lore_cli.commands.sections import Section, options_of
 from lore_cli.errors import UsageError
 
 
@@ -65,21 +66,17 @@ def document_options(what: str, more: str = "") -> Callable[[Any], Any]:
     """--json --html --markdown --force → `documents: Documents`. what: how help calls the document; more: what it says of the JSON beside."""
 
     def decorate(function: Any) -> Any:
+        @options_of(
+            Section.OUTPUT,
+            click.option("--json", "json_path", metavar="FILE", help=f"Write the {what} as JSON{more}; - is standard output instead of the table."),
+            click.option("--html", "html_path", metavar="FILE", help=f"Write the {what} as one self-contained page."),
+            click.option("--markdown", metavar="FILE", help=f"Write the {what} as a summary for a pull request; - is standard output instead of the table."),
+            click.option("--force", is_flag=True, help="Replace existing outputs."),
+        )
         @functools.wraps(function)
         def call(*, json_path: str | None, html_path: str | None, markdown: str | None, force: bool, **rest: Any) -> Any:
             return function(documents=Documents(json_path, html_path, markdown, force), **rest)
 
-        for option in _options(what, more):
-            call = option(call)
         return call
 
     return decorate
-
-
-def _options(what: str, more: str) -> Sequence[Callable[[Any], Any]]:
-    return (
-        click.option("--force", is_flag=True, help="Replace existing outputs."),
-        click.option("--markdown", metavar="FILE", help=f"Write the {what} as a summary for a pull request; - is standard output instead of the table."),
-        click.option("--html", "html_path", metavar="FILE", help=f"Write the {what} as one self-contained page."),
-        click.option("--json", "json_path", metavar="FILE", help=f"Write the {what} as JSON{more}; - is standard output instead of the table."),
-    )

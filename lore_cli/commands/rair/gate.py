@@ -10,10 +10,10 @@ import click
 from lore_cli import errors
 from lore_cli.commands.common import Run, run_options
 from lore_cli.commands.gold import Gold, filled, gold_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair gate")
 @click.argument("given", metavar="REPORT|VERDICTS")
 @functools.partial(gold_options, required=False)

@@ -8,11 +8,11 @@ import click
 
 from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, judge_options, judge_to_output, output_options, resume_options, run_options
 from lore_cli.commands.gold import check_benchmarks, rulebook_path
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.judges.modality import MODALITIES
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair run")
 @input_options
 @output_options

@@ -8,13 +8,13 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, row_of
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair sample")
 @input_options
 @output_options

@@ -8,12 +8,12 @@ from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Run, input_options, run_options
 from lore_cli.commands.gold import Gold, gold_options, refusing
 from lore_cli.commands.rair.documents import Documents, document_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Verdict
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("rair score")
 @input_options
 @gold_options

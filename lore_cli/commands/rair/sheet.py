@@ -9,7 +9,8 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
-from lore_cli.commands.verbs import SETTINGS, Verbs
+from lore_cli.commands.sections import Section, options_of
+from lore_cli.commands.verbs import Verbs
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
 from lore_cli.rair.sheets import KINDS
@@ -18,7 +19,7 @@ from lore_cli.records import Pair, change, row_of
 _QUERY_ID = click.option("--query-id", metavar="FIELD", help="Field of the pairs that names the query in qrels; without it the query itself, percent-encoded.")
 
 
-@click.group(cls=Verbs, context_settings=SETTINGS)
+@click.group(cls=Verbs)
 def cli() -> None:
     """Labelling sheets: CSV for raters, Quepid's judgements, TREC qrels."""
 
@@ -26,11 +27,14 @@ def cli() -> None:
 @cli.command()
 @run_options("rair sheet export")
 @input_options
-@click.option("-o", "--output", metavar="FILE", help="The sheet; standard output without it.")
+@options_of(
+    Section.OUTPUT,
+    click.option("-o", "--output", metavar="FILE", help="The sheet; standard output without it."),
+    click.option("--force", is_flag=True, help="Replace an existing sheet."),
+)
 @click.option("--kind", type=click.Choice(KINDS), default="csv", help="csv: for raters. quepid: query,docid,rating. trec: qrels.")
 @click.option("--rated", is_flag=True, help="Write the grades that pairs have into a csv sheet too; the other kinds always hold them.")
 @_QUERY_ID
-@click.option("--force", is_flag=True, help="Replace an existing sheet.")
 def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool, query_id: str | None, force: bool) -> int:
     """A sheet of pairs. A csv sheet shows what a rater needs to see and has an empty column `rating` for L1 to L4.
 
@@ -63,8 +67,11 @@ def export(inputs: Inputs, run: Run, output: str | None, kind: str, rated: bool,
 @click.option("--pairs", metavar="FILE", multiple=True, required=True, help="The pairs that the sheets are about; repeatable.")
 @click.option("--adjudicator", metavar="NAME", help="The rater whose grade is taken where the others disagree.")
 @_QUERY_ID
-@click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a line that is no rating: stop (exit 3), or skip it (exit 5).")
-@click.option("--rejects", metavar="FILE", help="Where such lines go, with sheet, line, field and reason.")
+@options_of(
+    Section.INPUT,
+    click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", help="At a line that is no rating: stop (exit 3), or skip it (exit 5)."),
+    click.option("--rejects", metavar="FILE", help="Where such lines go, with sheet, line, field and reason."),
+)
 @output_options
 def take(
     run: Run, sheets: tuple[str, ...], pairs: tuple[str, ...], adjudicator: str | None, query_id: str | None, on_bad: str, rejects: str | None, output: Output

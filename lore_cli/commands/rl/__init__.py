@@ -6,7 +6,7 @@ import click
 
 from lore_cli.commands.common import version_option
 from lore_cli.commands.ending import entry
-from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
+from lore_cli.commands.verbs import Verb, Verbs
 
 VERBS: dict[str, Verb] = {
     "select": Verb("rl.select", "Choose pairs worth learning from."),
@@ -19,7 +19,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@click.group(cls=Verbs, verbs=VERBS, context_settings=SETTINGS)
+@click.group(cls=Verbs, verbs=VERBS)
 @version_option
 def cli() -> None:
     """Reinforcement learning with verifiable rewards: select pairs worth learning from, train, score completions, look at rollouts.

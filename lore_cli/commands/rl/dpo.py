@@ -9,8 +9,8 @@ import click
 
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option, run_options
-from lore_cli.commands.training import digest
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
+from lore_cli.commands.training import digest, model_output_options
 from lore_cli.errors import EXIT_DONE, BadInput
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
@@ -23,22 +23,27 @@ if TYPE_CHECKING:
 _LOSSES = ["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down", "sigmoid_norm"]
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
-@click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of an interrupted run.")
+@model_output_options
+@options_of(
+    Section.CHECKPOINTS,
+    click.option("--resume", is_flag=True, help="Go on from the last checkpoint of an interrupted run."),
+    click.option("--save-steps", type=click.IntRange(min=1), help="Updates between checkpoints; without it only an interruption writes one."),
+)
 @rulebook_option
 @run_options("rl dpo")
 @click.option("--model", required=True, metavar="DIR", help="The fine-tuned model to start from (lore-sft), whose rollouts the pairs are of.")
-@click.option("--beta", type=click.FloatRange(min=0, min_open=True), default=0.1, help="How dear it is to move away from that model.")
-@click.option("--loss-type", type=click.Choice(_LOSSES), default="sigmoid", help="Loss, by TRL's name.")
-@click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of an SFT loss on the chosen answers beside it.")
+@options_of(
+    Section.LOSS,
+    click.option("--beta", type=click.FloatRange(min=0, min_open=True), default=0.1, help="How dear it is to move away from that model."),
+    click.option("--loss-type", type=click.Choice(_LOSSES), default="sigmoid", help="Loss, by TRL's name."),
+    click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of an SFT loss on the chosen answers beside it."),
+)
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 3e-5 for models under 50M parameters.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, help="Pairs in one update.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; one pass over the pairs where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
-@click.option("--save-steps", type=click.IntRange(min=1), help="Updates between checkpoints; without it only an interruption writes one.")
 def cli(inputs: Inputs, output: str, force: bool, resume: bool, rulebook: Rulebook, run: Run, model: str, save_steps: int | None, **options: Any) -> int:
     """Direct preference optimisation through TRL, from pairs of `lore-rl prefer`: the offline alternative to `lore-rl train`.
 

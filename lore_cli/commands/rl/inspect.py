@@ -8,7 +8,7 @@ import click
 
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.errors import UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Trace
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 _DRAWN = {"same": ("{}", ""), "gone": ("[-{}-]", "red"), "new": ("{{+{}+}}", "green")}  # as wdiff writes it, for those who see no colours
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
 @run_options("rl inspect")
 @click.option("--worst", type=click.IntRange(min=0), default=10, help="How many of the lowest rewards to show, and of the greatest changes.")
 @click.option("--groups", type=click.IntRange(min=0), default=3, help="How many groups to show, of the lowest mean reward.")
 @click.option("--before", metavar="FILE", help="Scored rollouts with the same ids from an earlier model: shows what changed, word by word.")
-@click.option("--html", "html_path", metavar="FILE", help="Write the same as one self-contained page.")
-@click.option("--force", is_flag=True, help="Replace an existing page.")
+@options_of(
+    Section.OUTPUT,
+    click.option("--html", "html_path", metavar="FILE", help="Write the same as one self-contained page."),
+    click.option("--force", is_flag=True, help="Replace an existing page."),
+)
 def cli(inputs: Inputs, run: Run, worst: int, groups: int, before: str | None, html_path: str | None, force: bool) -> int:
     """Look at rollouts that `lore-rl reward` scored: means, the lowest rewards, the worst groups, and what changed since --before.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Trace
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
 @output_options
 @run_options("rl prefer")

@@ -9,7 +9,7 @@ import click
 
 from lore_cli.commands.common import Inputs, Output, Run, input_options, map_to_output, output_options, resume_options, rulebook_option, run_options
 from lore_cli.commands.rl.rewarding import Rewarding, reward_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.errors import BadInput, UsageError
 from lore_cli.ledger import Outcome
 from lore_cli.records import Trace, row_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lore_cli.rulebook import Rulebook
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
 @output_options
 @resume_options
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--layout", type=click.Choice(["answer-last", "answer-first", "label-only", "free"]), help="Where the grade stands in the completion; by default the row's `layout`, else answer-last.")
 @reward_options
 @click.option("--require", "requirements", metavar="REQUIREMENT", multiple=True, help="Keep only rows with NAME>=NUMBER, where NAME is reward or a part; repeatable.")
-@click.option("--rejected", metavar="FILE", help="Where the other rows go.")
+@options_of(Section.OUTPUT, click.option("--rejected", metavar="FILE", help="Where the other rows go."))
 def cli(
     inputs: Inputs, output: Output, rulebook: Rulebook, run: Run, layout: Layout | None, rewarding: Rewarding, requirements: tuple[str, ...], rejected: str | None
 ) -> int:  # fmt: skip

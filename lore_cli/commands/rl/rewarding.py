@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lore_cli.commands.sections import Section, options_of
+
 if TYPE_CHECKING:
     from lore_cli.path.knowledge import Glossary
 
@@ -27,6 +29,15 @@ class Rewarding:
 def reward_options(function: Any) -> Any:
     """--weights --weight --knowledge → `rewarding: Rewarding`."""
 
+    @options_of(
+        Section.REWARD,
+        click.option("--weights", metavar="FILE", help="Weights of reward parts, a table [weights] in TOML; those it leaves out keep their defaults."),
+        click.option("--weight", metavar="PART=NUMBER", multiple=True, help="Weight of a part: grade, ordinal, right, format, adherence, evidence, path, length; repeatable."),
+    )
+    @options_of(
+        Section.THEORY,
+        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL), to check needs and evidence with; repeatable."),
+    )
     @functools.wraps(function)
     def call(*, weights: str | None, weight: tuple[str, ...], knowledge: tuple[str, ...], **rest: Any) -> Any:
         from lore_cli.path.knowledge import load_glossary
@@ -34,10 +45,4 @@ def reward_options(function: Any) -> Any:
 
         return function(rewarding=Rewarding(read_weights(weights, weight), load_glossary(knowledge)), **rest)
 
-    for option in (
-        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL), to check needs and evidence with; repeatable."),
-        click.option("--weight", metavar="PART=NUMBER", multiple=True, help="Weight of a part: grade, ordinal, right, format, adherence, evidence, path, length; repeatable."),
-        click.option("--weights", metavar="FILE", help="Weights of reward parts, a table [weights] in TOML; those it leaves out keep their defaults."),
-    ):
-        call = option(call)
     return call

@@ -11,14 +11,14 @@ from lore_cli.commands.common import (
     Inputs, Judging, Output, Run, beside, input_options, judge_options, map_to_output, output_options, resume_options, run_options,
 )  # fmt: skip
 from lore_cli.commands.rl.select import DRAWS
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command
 from lore_cli.errors import UsageError
 from lore_cli.ledger import Outcome
 from lore_cli.models import Cut
 from lore_cli.records import Trace, row_of
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
 @output_options
 @resume_options

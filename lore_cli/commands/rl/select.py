@@ -10,7 +10,7 @@ import click
 from lore_cli.commands.common import (
     Inputs, Judging, Output, Run, beside, input_options, judge_options, map_to_output, output_options, resume_options, run_options,
 )  # fmt: skip
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.errors import UsageError
 from lore_cli.ledger import Outcome
 from lore_cli.records import Trace, parse
@@ -19,7 +19,7 @@ DRAWS = 8
 PLAIN = "plain"  # the capability of a query that meets no criterion
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
 @output_options
 @resume_options
@@ -30,7 +30,7 @@ PLAIN = "plain"  # the capability of a query that meets no criterion
 @click.option("--unsure", type=click.FloatRange(0, 1), metavar="MARGIN", help="In place of the band: pairs whose first two grades are at most so far apart.")
 @click.option("--per-grade", type=click.IntRange(min=1), metavar="N", help="Of these, N of each human grade.")
 @click.option("--per-capability", type=click.IntRange(min=1), metavar="N", help="Of these, N of each capability; with --per-grade, what either wants.")
-@click.option("--rejected", metavar="FILE", help="Where the other pairs go, with the reason.")
+@options_of(Section.OUTPUT, click.option("--rejected", metavar="FILE", help="Where the other pairs go, with the reason."))
 def cli(
     inputs: Inputs, output: Output, judging: Judging, run: Run, least: float, most: float, unsure: float | None, per_grade: int | None, per_capability: int | None,
     rejected: str | None,

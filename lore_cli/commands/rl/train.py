@@ -10,8 +10,8 @@ import click
 from lore_cli import stream
 from lore_cli.commands.common import Inputs, Run, input_options, rulebook_option, run_options
 from lore_cli.commands.rl.rewarding import Rewarding, reward_options
-from lore_cli.commands.training import Training, digest, not_in_options, training_options
-from lore_cli.commands.verbs import SETTINGS
+from lore_cli.commands.sections import Command, Section, options_of
+from lore_cli.commands.training import Training, digest, model_output_options, not_in_options, training_options
 from lore_cli.errors import EXIT_DONE, BadInput, UsageError
 from lore_cli.manifest import write_manifest
 from lore_cli.models import directory_hash
@@ -27,45 +27,56 @@ _LOSSES = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo"]
 _ALARMS = "entropy-low, entropy-high, kl, length-low, length-high, zero-spread, clipped, no-progress; patience"
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @input_options
-@click.option("-o", "--output", required=True, metavar="DIR", help="Model directory to write.")
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@model_output_options
 @training_options
 @rulebook_option
 @run_options("rl train")
 @click.option("--model", required=True, metavar="DIR", help="The fine-tuned model to start from (lore-sft); the KL divergence is to it.")
-@click.option("--generations", "--num-generations", "generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt.")
-@click.option("--prompts-per-step", type=click.IntRange(min=1), default=8, help="Prompts in one update.")
-@click.option("--temperature", type=click.FloatRange(min=0.01), default=1.0, help="Temperature of the draws.")
+@options_of(
+    Section.SAMPLING,
+    click.option("--generations", "--num-generations", "generations", type=click.IntRange(min=2), default=8, help="Answers drawn for one prompt."),
+    click.option("--prompts-per-step", type=click.IntRange(min=1), default=8, help="Prompts in one update."),
+    click.option("--temperature", type=click.FloatRange(min=0.01), default=1.0, help="Temperature of the draws."),
+    click.option("--max-new-tokens", "--max-completion-length", "max_new_tokens", type=click.IntRange(min=1), default=128, help="Longest answer."),
+    click.option("--curriculum", is_flag=True, help="Take prompts by falling pass_rate (lore-rl select), from easy to hard, instead of at random."),
+    click.option("--max-refills", type=click.IntRange(min=0), default=3, help="Dynamic sampling: rounds of draws in place of groups without spread; 0: none."),
+    click.option("--min-spread", type=click.FloatRange(min=0), default=1e-4, help="Standard deviation of rewards above which a group has spread."),
+    click.option("--vllm", type=click.Choice(["colocate", "server"]), help="Draw answers with vLLM: in this process on the same GPU, or from `trl vllm-serve` (port 8000)."),
+)
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", help="muon: Muon for matrices at eight times --rate, AdamW for the rest.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Learning rate; by default 1e-6, and 1e-4 for models under 50M parameters.")
-@click.option("--beta", "--kl", "beta", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model.")
-@click.option("--epsilon", "--clip", "epsilon", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio.")
-@click.option("--epsilon-high", type=click.FloatRange(min=0), help="Its upper bound where it differs (clip-higher: 0.28; with cispo 5).")
-@click.option("--loss-type", "--loss", "loss_type", type=click.Choice(_LOSSES), default="dapo", help="Loss, by TRL's name.")
-@click.option("--importance-sampling-level", type=click.Choice(["token", "sequence"]), default="token", help="Ratio per token (GRPO) or per sequence (GSPO).")
-@click.option("--scale-rewards", type=click.Choice(["group", "batch", "none"]), default="group", help="What divides a reward: its group's deviation, its batch's, none.")
+@options_of(
+    Section.LOSS,
+    click.option("--loss-type", "--loss", "loss_type", type=click.Choice(_LOSSES), default="dapo", help="Loss, by TRL's name."),
+    click.option("--beta", "--kl", "beta", type=click.FloatRange(min=0), default=0.02, help="Weight of the KL divergence to the starting model."),
+    click.option("--epsilon", "--clip", "epsilon", type=click.FloatRange(min=0), default=0.2, help="Clip range of the policy ratio."),
+    click.option("--epsilon-high", type=click.FloatRange(min=0), help="Its upper bound where it differs (clip-higher: 0.28; with cispo 5)."),
+    click.option("--importance-sampling-level", type=click.Choice(["token", "sequence"]), default="token", help="Ratio per token (GRPO) or per sequence (GSPO)."),
+    click.option("--scale-rewards", type=click.Choice(["group", "batch", "none"]), default="group", help="What divides a reward: its group's deviation, its batch's, none."),
+    click.option("--top-entropy-quantile", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Learn from the tokens of highest entropy alone, this share."),
+    click.option("--mask-truncated-completions", is_flag=True, help="Leave answers that --max-new-tokens cut out of the loss."),
+    click.option("--process-weight", type=click.FloatRange(min=0), default=0.0, help="Process supervision: weight of each line's own advantage beside the answer's; 0: none."),
+)
 @click.option("--num-iterations", type=click.IntRange(min=1), default=1, help="Updates on one batch of draws.")
 @click.option("--steps-per-generation", type=click.IntRange(min=1), default=1, help="Updates that one round of draws serves, each with prompts of its own.")
-@click.option("--top-entropy-quantile", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Learn from the tokens of highest entropy alone, this share.")
-@click.option("--mask-truncated-completions", is_flag=True, help="Leave answers that --max-new-tokens cut out of the loss.")
-@click.option("--overlong-buffer", type=click.IntRange(min=0), default=0, help="Soft overlong punishment: over the last N tokens the reward falls by up to 1.")
-@click.option("--max-refills", type=click.IntRange(min=0), default=3, help="Dynamic sampling: rounds of draws in place of groups without spread; 0: none.")
-@click.option("--min-spread", type=click.FloatRange(min=0), default=1e-4, help="Standard deviation of rewards above which a group has spread.")
-@click.option("--curriculum", is_flag=True, help="Take prompts by falling pass_rate (lore-rl select), from easy to hard, instead of at random.")
-@click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it.")
-@click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss.")
-@click.option("--sft-tokens", type=click.IntRange(min=16), default=2048, help="Padded tokens of one step's batch of traces.")
-@click.option("--process-weight", type=click.FloatRange(min=0), default=0.0, help="Process supervision: weight of each line's own advantage beside the answer's; 0: none.")
-@click.option("--guided-replay", is_flag=True, help="Put the pair's trace in place of one answer where all answers have the wrong grade; needs --traces.")
+@options_of(
+    Section.TRACES,
+    click.option("--traces", metavar="FILE", help="Traces (lore-synth) for an SFT loss beside GRPO's, against forgetting; none without it."),
+    click.option("--sft-weight", type=click.FloatRange(min=0), default=0.1, help="Weight of that SFT loss."),
+    click.option("--sft-tokens", type=click.IntRange(min=16), default=2048, help="Padded tokens of one step's batch of traces."),
+    click.option("--guided-replay", is_flag=True, help="Put the pair's trace in place of one answer where all answers have the wrong grade; needs --traces."),
+)
 @not_in_options
 @reward_options
+@options_of(
+    Section.REWARD,
+    click.option("--overlong-buffer", type=click.IntRange(min=0), default=0, help="Soft overlong punishment: over the last N tokens the reward falls by up to 1."),
+)
 @click.option("--alarm", multiple=True, metavar="NAME=NUMBER|off", help=f"Limit of an alarm ({_ALARMS}); repeatable.")
-@click.option("--vllm", type=click.Choice(["colocate", "server"]), help="Draw answers with vLLM: in this process on the same GPU, or from `trl vllm-serve` (port 8000).")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most; 200 where --max-seconds is not given either.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="End training after so many seconds.")
-@click.option("--max-new-tokens", "--max-completion-length", "max_new_tokens", type=click.IntRange(min=1), default=128, help="Longest answer.")
 def cli(
     inputs: Inputs, output: str, force: bool, rulebook: Rulebook, run: Run, training: Training, rewarding: Rewarding, model: str, alarm: tuple[str, ...],
     traces: str | None, not_in: tuple[str, ...], shared_items: bool, **options: Any,

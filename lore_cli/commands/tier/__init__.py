@@ -13,7 +13,7 @@ import click
 
 from lore_cli.commands.common import version_option
 from lore_cli.commands.ending import entry
-from lore_cli.commands.verbs import SETTINGS, Verb, Verbs
+from lore_cli.commands.verbs import Verb, Verbs
 
 VERBS: dict[str, Verb] = {
     "plan": Verb("tier.plan", "Cut a query log into head, middle and tail."),
@@ -26,7 +26,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@click.group(cls=Verbs, verbs=VERBS, context_settings=SETTINGS, help=__doc__)
+@click.group(cls=Verbs, verbs=VERBS, help=__doc__)
 @version_option
 def cli() -> None:
     pass

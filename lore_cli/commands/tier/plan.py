@@ -10,8 +10,8 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, refuse_secret, run_options
+from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.commands.tier.shared import Duration, count_log
-from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 
 if TYPE_CHECKING:
@@ -24,26 +24,26 @@ _FORMS = ("auto", "events", "ubi")  # as in tier/log.py, which no --help needs
 def budget_options(function: Any) -> Any:
     """What bounds the head, and what answers cost → `bounds: Bounds`."""
 
-    @functools.wraps(function)
-    def call(*, target_ms: float | None, measured_path: str | None, **rest: Any) -> Any:
-        named = {name: rest.pop(name) for name in ("budget_pairs", "budget_hours", "budget_money", "pairs_per_query", "seconds", "price")}
-        return function(bounds=Bounds(target_ms=target_ms, measured_path=measured_path, **named), **rest)
-
-    for option in (
-        click.option("--measured", "measured_path", metavar="FILE", help="Report of lore-tier replay: speed and quality of the tiers as measured."),
-        click.option("--price", type=click.FloatRange(0), help="Money that the model takes for 1,000 pairs."),
-        click.option("--seconds", type=click.FloatRange(0), help="Seconds that the model takes for 1,000 pairs; as --measured without it."),
-        click.option("--pairs-per-query", type=click.IntRange(1), default=40, help="Candidates judged for each head query."),
+    @options_of(
+        Section.HEAD,
+        click.option("--budget-pairs", type=click.IntRange(1), help="The largest head whose refresh judges so many pairs, in place of --head-traffic."),
+        click.option("--budget-hours", type=click.FloatRange(0), help="The same, in hours of the model."),
+        click.option("--budget-money", type=click.FloatRange(0), help="The same, at a --price."),
         click.option(
             "--target-ms",
             type=click.FloatRange(0),
             help="The smallest head with which the mean pair takes so long, in place of --head-traffic; needs --measured.",
         ),
-        click.option("--budget-money", type=click.FloatRange(0), help="The same, at a --price."),
-        click.option("--budget-hours", type=click.FloatRange(0), help="The same, in hours of the model."),
-        click.option("--budget-pairs", type=click.IntRange(1), help="The largest head whose refresh judges so many pairs, in place of --head-traffic."),
-    ):
-        call = option(call)
+        click.option("--pairs-per-query", type=click.IntRange(1), default=40, help="Candidates judged for each head query."),
+        click.option("--seconds", type=click.FloatRange(0), help="Seconds that the model takes for 1,000 pairs; as --measured without it."),
+        click.option("--price", type=click.FloatRange(0), help="Money that the model takes for 1,000 pairs."),
+        click.option("--measured", "measured_path", metavar="FILE", help="Report of lore-tier replay: speed and quality of the tiers as measured."),
+    )
+    @functools.wraps(function)
+    def call(*, target_ms: float | None, measured_path: str | None, **rest: Any) -> Any:
+        named = {name: rest.pop(name) for name in ("budget_pairs", "budget_hours", "budget_money", "pairs_per_query", "seconds", "price")}
+        return function(bounds=Bounds(target_ms=target_ms, measured_path=measured_path, **named), **rest)
+
     return call
 
 
@@ -85,7 +85,7 @@ class Bounds:
         return asked if budget == Budget() else head_for_budget(counted, budget, economy, min_count)
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier plan")
 @input_options
 @output_options
@@ -96,8 +96,8 @@ class Bounds:
     default="auto",
     help="auto: query counts or pairs; events: one row a request; ubi: OpenSearch's query documents.",
 )
+@options_of(Section.HEAD, click.option("--head-traffic", type=click.FloatRange(0, 1), default=0.8, help="Share of all requests that the head should hold."))
 @budget_options
-@click.option("--head-traffic", type=click.FloatRange(0, 1), default=0.8, help="Share of all requests that the head should hold.")
 @click.option("--tail-traffic", type=click.FloatRange(0, 1), default=0.05, help="Share that the least frequent queries, the tail, hold at most.")
 @click.option("--min-count", type=click.IntRange(1), default=1, help="Rarer queries (k-anonymity) are never named in the plan or cached.")
 @click.option("--cache", metavar="DIR", help="Cache folder that answers the head.")
@@ -107,8 +107,11 @@ class Bounds:
 @click.option("--ttl", type=Duration(), default="30d", help="Age at which a refresh judges a cached verdict again.")
 @click.option("--expire", type=Duration(), help="Age at which a cached verdict is no longer served; twice --ttl without it.")
 @click.option("--previous", metavar="PLAN", help="An earlier plan: tell what moved since.")
-@click.option("--report", metavar="FILE", help="Curve, Zipf's law, never-seen traffic, churn and cuts, as JSON.")
-@click.option("--html", metavar="FILE", help="The same as a page with a chart.")
+@options_of(
+    Section.OUTPUT,
+    click.option("--report", metavar="FILE", help="Curve, Zipf's law, never-seen traffic, churn and cuts, as JSON."),
+    click.option("--html", metavar="FILE", help="The same as a page with a chart."),
+)
 def cli(
     inputs: Inputs, output: Output, run: Run, form: Form, bounds: Bounds, head_traffic: float, tail_traffic: float, min_count: int, cache: str | None,
     student: str | None, tail: str | None, threshold: float, ttl: float, expire: float | None, previous: str | None, report: str | None, html: str | None,

@@ -9,8 +9,8 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Judging, Run, judge_options, refuse_secret, run_options
+from lore_cli.commands.sections import Command
 from lore_cli.commands.tier.shared import Duration, publish_served
-from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HOW_ASKED = ("language", "prompt", "samples", "temperature", "soft", "max_new_tokens", "structured", "seed")  # options that change answers
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier refresh")
 @judge_options()
 @click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan whose head is cached.")

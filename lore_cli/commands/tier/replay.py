@@ -9,8 +9,8 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Inputs, Judging, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.sections import Command
 from lore_cli.commands.tier.shared import count_log, plan_options, write_document
-from lore_cli.commands.verbs import SETTINGS
 from lore_cli.manifest import write_manifest
 from lore_cli.records import Pair, Verdict
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lore_cli.tier.replay import Ground
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier replay")
 @input_options
 @output_options

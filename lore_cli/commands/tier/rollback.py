@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from lore_cli.commands.common import Run, refuse_secret, run_options
+from lore_cli.commands.sections import Command
 from lore_cli.commands.tier.shared import publish_served
-from lore_cli.commands.verbs import SETTINGS
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier rollback")
 @click.option("--cache", metavar="DIR", required=True, help="Cache folder.")
 @click.option("--to", type=click.IntRange(1), help="Generation to serve; the one before the served one without it.")

@@ -7,11 +7,11 @@ import dataclasses
 import click
 
 from lore_cli.commands.common import Inputs, Output, Run, input_options, judge_to_output, output_options, resume_options, run_options
+from lore_cli.commands.sections import Command
 from lore_cli.commands.tier.shared import Deployed, plan_options
-from lore_cli.commands.verbs import SETTINGS
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier route")
 @input_options
 @output_options

@@ -10,14 +10,14 @@ from pathlib import Path
 import click
 
 from lore_cli.commands.common import Run, refuse_secret, run_options
+from lore_cli.commands.sections import Command
 from lore_cli.commands.tier.shared import Deployed, plan_options
-from lore_cli.commands.verbs import SETTINGS
 from lore_cli.errors import EXIT_DONE, Missing, UsageError, require
 
 _SHORTEST_TOKEN = 16
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier serve")
 @plan_options
 @click.option("--cache", metavar="DIR", help="Cache folder, in place of the plan's.")

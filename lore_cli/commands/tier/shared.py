@@ -14,7 +14,8 @@ import click
 import orjson
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Inputs, Judging, Run
+from lore_cli.commands.common import Inputs, Judging, Run, http_options, theory_options
+from lore_cli.commands.sections import Section, options_of
 
 if TYPE_CHECKING:
     from lore_cli.judges.tiered import Live, TieredJudge
@@ -53,23 +54,21 @@ class Deployed(Judging):
 def plan_options(function: Any) -> Any:
     """--plan and how its judges are asked → `plan_path: str`, `judging: Deployed` of tier:PLAN. An http judge takes its key from LORE_API_KEY."""
 
+    @click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan to route by.")
+    @options_of(
+        Section.JUDGE,
+        click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
+        click.option("--soft", is_flag=True, help="Add the probability of each grade (scores) where a judge has it."),
+        click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
+    )
+    @theory_options
+    @http_options
     @functools.wraps(function)
     def call(*, plan_path: str, rulebook: str | None, run: Run, **rest: Any) -> Any:
         names = ("knowledge", "samples", "soft", "batch_size", "timeout_s", "concurrency")
         options = {name: rest.pop(name) for name in names} | {"seed": run.seed, "api_key": os.environ.get("LORE_API_KEY")}
         return function(plan_path=plan_path, judging=Deployed(f"tier:{plan_path}", rulebook, options), run=run, **rest)
 
-    for option in (
-        click.option("--concurrency", type=click.IntRange(min=1), default=32, help="Most requests in flight (http); fewer while the server cannot keep up."),
-        click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply (http)."),
-        click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Pairs asked together."),
-        click.option("--soft", is_flag=True, help="Add the probability of each grade (scores) where a judge has it."),
-        click.option("--samples", type=click.IntRange(min=0), default=0, help="Draws per pair beside the greedy answer, for pass@k."),
-        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
-        click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it."),
-        click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan to route by."),
-    ):
-        call = option(call)
     return call
 
 

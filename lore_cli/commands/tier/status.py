@@ -9,12 +9,12 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.common import Judging, Run, judge_options, run_options
+from lore_cli.commands.sections import Command
 from lore_cli.commands.tier.shared import write_document
-from lore_cli.commands.verbs import SETTINGS
 from lore_cli.records import Pair
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @run_options("tier status")
 @judge_options(needed=False)
 @click.option("--cache", metavar="DIR", required=True, help="Cache folder.")
