@@ -28,7 +28,9 @@ SHARED = {
 }
 TITLE_OF = {option: title for title, options in SHARED.items() for option in options}
 HELPS = [
-    pytest.param(inner, text, id="-".join(words)) for name, command in COMMANDS.items() for (words, inner), (_, text) in zip(walk(command, name), helps(command, name), strict=True)
+    pytest.param(inner, text, id="-".join(words))
+    for name, command in COMMANDS.items()
+    for (words, inner), (_, text) in zip(walk(command, name), helps(command, name), strict=True)
 ]
 every_help = pytest.mark.parametrize(("command", "text"), HELPS)
 
@@ -47,7 +49,7 @@ def sections(text: str) -> dict[str, list[str]]:
 
 @every_help
 def test_every_option_is_shown_once(command, text):
-    options = [parameter for parameter in command.get_params(click.Context(command, help_option_names=["-h", "--help"])) if isinstance(parameter, click.Option)]
+    options = [parameter for parameter in command.get_params(click.Context(command, **command.context_settings)) if isinstance(parameter, click.Option)]
     shown = [name for names in sections(text).values() for name in names]
     assert sorted(shown) == sorted(name for option in options for name in option.opts) and shown
 
@@ -64,7 +66,10 @@ def test_an_option_of_several_commands_is_under_one_title_everywhere(command, te
     assert not wrong
 
 
-@pytest.mark.parametrize(("typed", "own"), [("lore-synth", "--stages"), ("lore-sft", "--model"), ("lore-rl train", "--optimizer"), ("lore-rair sheet import", "--pairs"), ("lore-tier route", "--plan")])
+@pytest.mark.parametrize(
+    ("typed", "own"),
+    [("lore-synth", "--stages"), ("lore-sft", "--model"), ("lore-rl train", "--optimizer"), ("lore-rair sheet import", "--pairs"), ("lore-tier route", "--plan")],
+)
 def test_what_is_a_commands_own_comes_first(typed, own):
     found = sections(lore(typed, "--help").out.decode())
     assert next(iter(found)) == "Options" and own in found["Options"] and next(reversed(found)) == "General"

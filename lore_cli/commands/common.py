@@ -1,7 +1,7 @@
 """What all six commands share: how they start, which options they take, how they end.
 
 An option group is a decorator that adds options and hands the command one object: `inputs`, `output`, `judging`, `run`.
-Commands of several verbs are in verbs.py; how a command ends is in ending.py.
+Titles of groups are in sections.py, commands of several verbs in verbs.py; how a command ends is in ending.py.
 """
 
 from __future__ import annotations
@@ -37,11 +37,9 @@ if TYPE_CHECKING:
 Answered = TypeVar("Answered")
 _NOT_SETTINGS = ("config", "help", "version")
 _RULEBOOK = click.option("--rulebook", metavar="FILE", help="Rulebook (TOML); the built-in one without it.")
-theory_options = options_of(
-    Section.THEORY,
-    _RULEBOOK,
-    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
-)
+_KNOWLEDGE = click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable.")
+theory_options = options_of(Section.THEORY, _RULEBOOK, _KNOWLEDGE)
+knowledge_option = options_of(Section.THEORY, _KNOWLEDGE)
 http_options = options_of(
     Section.HTTP,
     click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, help="Seconds to wait for one reply."),

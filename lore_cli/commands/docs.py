@@ -55,7 +55,7 @@ def command_page(command: click.Command, name: str) -> str:
 def helps(command: click.Command, name: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """(words typed, help text) of a command and its verbs, at a fixed width."""
     for words, inner in walk(command, name):
-        context = click.Context(inner, info_name=" ".join(words), terminal_width=_WIDTH, max_content_width=_WIDTH, show_default=True, help_option_names=["-h", "--help"])
+        context = click.Context(inner, info_name=" ".join(words), terminal_width=_WIDTH, **inner.context_settings)
         yield words, _plain(inner.get_help(context))
 
 

@@ -83,7 +83,10 @@ def gold_options(function: Any, *, required: bool = True) -> Any:
         click.option("--partial", is_flag=True, help="Count gold pairs without a verdict as unjudged instead of refusing them."),
         click.option("--draws", type=click.IntRange(min=100), default=2000, help="Bootstrap draws."),
     )
-    @options_of(Section.THEORY, click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."))
+    @options_of(
+        Section.THEORY,
+        click.option("--rulebook", metavar="FILE", help="Rulebook for adherence; the benchmark's own, else the built-in one without it."),
+    )
     @functools.wraps(function)
     def call(*, gold: tuple[str, ...], rulebook: str | None, by: tuple[str, ...], partial: bool, draws: int, **rest: Any) -> Any:
         return function(gold=Gold(gold, rulebook, by, partial, draws), **rest)

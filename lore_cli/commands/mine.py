@@ -11,7 +11,7 @@ import click
 
 from lore_cli import errors, stream
 from lore_cli.commands.clean import by_grade
-from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.common import Inputs, Output, Run, input_options, knowledge_option, output_options, run_options
 from lore_cli.commands.gold import refusing, rulebook_path
 from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.images import Relocation
@@ -36,9 +36,9 @@ KINDS = ("negation", "colour", "brand", "unit", "accessory", "compatibility")  #
 )
 @options_of(
     Section.THEORY,
-    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary of shop knowledge (JSONL: term, needs); repeatable."),
     click.option("--rulebook", metavar="FILE", help="Rulebook that grades the variants; that of the gold's benchmark, else the built-in one without it."),
 )
+@knowledge_option
 def cli(
     inputs: Inputs, output: Output, run: Run, gold: tuple[str, ...], kinds: str, per_failure: int, benchmark: tuple[str, ...], shared_items: bool, knowledge: tuple[str, ...],
     rulebook: str | None,

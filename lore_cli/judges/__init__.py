@@ -53,7 +53,7 @@ class JudgeSettings:
 
     samples: draws per pair beside the greedy answer (0: none). temperature: of those draws. soft: fill `scores` with the
     probability of each grade. prompt: a template name, or `auto` for the one the model was trained with.
-    knowledge: glossary files. api_key is never written anywhere. limit of a reply: max_new_tokens tokens, timeout_s seconds.
+    knowledge: files of glossary and taxonomy rows. api_key is never written anywhere. limit of a reply: max_new_tokens tokens, timeout_s seconds.
     concurrency: most requests in flight. structured: `auto` holds replies to the answer format where a server can do that, `off` does not.
     spending: reply cache and meter of the run's language models.
     """

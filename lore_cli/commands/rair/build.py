@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Inputs, Run, input_options, run_options
+from lore_cli.commands.common import Inputs, Run, input_options, knowledge_option, run_options
 from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.images import Relocation
 from lore_cli.manifest import write_manifest
@@ -37,11 +37,8 @@ from lore_cli.records import Pair, row_of
 @click.option("--visual", type=click.IntRange(min=0), default=400, help="Pairs of the Visual subset.")
 @click.option("--per-query", type=click.IntRange(min=0), default=4, help="At most so many pairs of a query; 0: all of them.")
 @click.option("--log", metavar="FILE", multiple=True, help="Query log (query, count) to tell the tail by; the pairs' counts without it.")
-@options_of(
-    Section.THEORY,
-    click.option("--rulebook", metavar="FILE", help="Rulebook (TOML), copied into the benchmark; the built-in one without it."),
-    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL); repeatable."),
-)
+@options_of(Section.THEORY, click.option("--rulebook", metavar="FILE", help="Rulebook (TOML), copied into the benchmark; the built-in one without it."))
+@knowledge_option
 @click.option("--licence", metavar="TEXT", help="Licence of the pairs, for the card.")
 def cli(
     inputs: Inputs, run: Run, output: str, where: tuple[str, ...], share: float, rest: str | None, held_out: str | None, train: tuple[str, ...], shared_items: bool, general: int,
