@@ -11,15 +11,13 @@ of them. What the head costs once per time to live stands in a column of its own
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import orjson
-from shared import sections
+from shared import replays, sections
 
 from lore_cli.judges.plan import TIERS, Router, load_plan
 from lore_cli.records import RELEVANT, Pair, Verdict
@@ -27,13 +25,6 @@ from lore_cli.stream import read
 
 PLANS = ((0.5, 0.1, "model"), (0.7, 0.05, "model"), (0.7, 0.05, "student"))  # head's traffic, tail's, who judges the head
 GOALS = "Acc@2 at least 98 % of the model's, cost at most 15 %, Item GoodRate at least +27 % over the engine's pages"
-
-
-def lore(command: str, *arguments: object) -> None:
-    """A lore command; failed rows (exit 5) are in its report."""
-    done = subprocess.run([sys.executable, str(sections.ROOT / "bin" / command), *map(str, arguments), "--quiet"])
-    if done.returncode not in (0, 5):
-        raise SystemExit(done.returncode)
 
 
 def model_acc2(plan: Path, pairs: Path, verdicts: Path) -> dict[str, float]:
@@ -50,14 +41,14 @@ def model_acc2(plan: Path, pairs: Path, verdicts: Path) -> dict[str, float]:
 def measure(run: Path, folder: Path, head: float, tail: float, judge: str) -> list[str]:
     """A row of the table."""
     judges = {"model": f"hf:{run / 'rl'}", "student": f"student:{run / 'student'}"}
-    plan, report = folder / f"{head}-{tail}-{judge}.json", folder / f"{head}-{tail}-{judge}.replay.json"
+    plan = folder / f"{head}-{tail}-{judge}.json"
     cache, log, pages = folder / f"cache-{judge}", run / "market" / "log.jsonl", run / "held-out.jsonl"
     shares = ("--head-traffic", head, "--tail-traffic", tail)
-    lore("lore-tier", "plan", log, *shares, "--cache", cache, "--student", judges["student"], "--tail", judges["model"], "-o", plan)
-    lore("lore-tier", "refresh", "--plan", plan, "--pairs", run / "pairs.jsonl", "--judge", judges[judge], "--cache", cache, "--max-shrink", 1)
-    lore("lore-tier", "replay", log, "--plan", plan, "--candidates", pages, "--gold", pages, "-o", report)
+    replays.lore("lore-tier", "plan", log, *shares, "--cache", cache, "--student", judges["student"], "--tail", judges["model"], "-o", plan)
+    replays.lore("lore-tier", "refresh", "--plan", plan, "--pairs", run / "pairs.jsonl", "--judge", judges[judge], "--cache", cache, "--max-shrink", 1)
+    told = replays.replay(log, plan, pages)
     counts = orjson.loads(Path(f"{cache}.manifest.json").read_bytes())["counts"]
-    figures = row(orjson.loads(report.read_bytes()), model_acc2(plan, pages, folder / "model.jsonl"), counts["kept"] + counts["judged"])
+    figures = row(told, model_acc2(plan, pages, folder / "model.jsonl"), counts["kept"] + counts["judged"])
     return [f"head {head:.0%}, judged by the {judge}; tail {tail:.0%}", *figures]
 
 
@@ -68,9 +59,7 @@ def row(told: dict[str, Any], alone: dict[str, float], head_pairs: int) -> list[
     ours, model = (sum(share[tier] * acc2[tier] for tier in TIERS) for acc2 in (tiered, alone))
     cost, replayed = told["cost"]["share_of_model_alone"], told["replayed"]
     ahead = head_pairs / (told["log"]["requests"] * replayed["pairs"] / replayed["queries"])
-    engine = told["goodrate"]["engine"]["item"]["value"]
-    gains = [told["goodrate"][page]["gain"]["item"] for page in ("reranked", "filtered")]
-    relative = [f"{gain['value'] / engine:+.1%} [{gain['lo'] / engine:+.1%}, {gain['hi'] / engine:+.1%}]" for gain in gains]
+    relative = [replays.relative_gain(told["goodrate"], page, "item") for page in ("reranked", "filtered")]
     return [f"{cost:.1%}", f"{cost + ahead:.1%}", f"{ours:.3f}", f"{model:.3f}", f"{ours / model:.1%}", *relative]
 
 
@@ -82,7 +71,7 @@ def main() -> None:
     where, run = sections.machine(), given.run.resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lore("lore-rair", "run", run / "held-out.jsonl", "--judge", f"hf:{run / 'rl'}", "-o", folder / "model.jsonl")
+        replays.lore("lore-rair", "run", run / "held-out.jsonl", "--judge", f"hf:{run / 'rl'}", "-o", folder / "model.jsonl")
         rows = [measure(run, folder, *plan) for plan in PLANS]
     head = ["plan", "cost, share of the model's", "with the head's, once per log", "Acc@2", "the model's", "kept", "Item GoodRate, re-ranked", "filtered"]
     told = "Simulated market, held-out queries; share of the model's cost by measured latencies; GoodRate relative to pages by lexical overlap, 95 % by queries."

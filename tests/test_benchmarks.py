@@ -123,3 +123,22 @@ def test_plans_are_compared_by_traffic():
     }  # fmt: skip
     row = benchmark.row(told, {"head": 0.8, "middle": 0.8, "tail": 0.5}, head_pairs=800)
     assert row == ["10.0%", "15.0%", "0.850", "0.770", "110.4%", "+20.0% [+0.0%, +40.0%]", "+40.0% [+20.0%, +60.0%]"]
+
+
+def test_pages_of_real_grades_are_replayed_by_size(tmp_path: Path):
+    """Two good items and two bad ones a query, the bad ones first for the engine: what the expert makes of that can be counted."""
+    import pages as benchmark
+    from shared import distilled
+
+    titles = (("navy lamp", "L1"), ("navy rug", "L1"), ("dark blue couch", "L4"), ("dark blue sofa", "L4"))
+    rows = [{"id": f"{number}", "query": "navy sofa", "item": {"id": f"i{number}", "title": title}, "grade": grade} for number, (title, grade) in enumerate(titles)]
+    pages = distilled.written(rows, tmp_path / "pages.jsonl")
+    log = distilled.written([{"query": "navy sofa", "count": 1}], tmp_path / "log.jsonl")
+    small, whole = benchmark.reports("rulebook:", log, pages, tmp_path / "expert")
+    assert (small["page"]["size"], whole["page"]["size"]) == benchmark.SIZES and whole["cache"]["hit_rate"] == 1.0
+    assert whole["goodrate"]["reranked"]["item"]["value"] == whole["goodrate"]["engine"]["item"]["value"] == 0.5
+    text = benchmark.table({"expert": small, "other": small})
+    assert text.count("the engine's order") == text.count("ideal") - 1 == 1
+    lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:5]] for line in text.splitlines()}
+    assert lines["expert: re-ranked and filtered"][:2] == ["2.0", "1.000 [1.000, 1.000]"] == lines["ideal: relevant items alone"][:2]
+    assert lines["expert: re-ranked"] == ["3.0", "0.667 [0.667, 0.667]", "+100.0% [+100.0%, +100.0%]"]

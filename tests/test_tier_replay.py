@@ -44,6 +44,7 @@ def test_goodrates_by_hand(tmp_path):
     assert rates["reranked"]["query"]["value"] == 0.2 and rates["reranked"]["item"]["value"] == 0.6  # 1 of 2 is still bad
     assert rates["filtered"]["query"]["value"] == 1.0 and rates["filtered"]["item"]["value"] == 1.0
     assert rates["filtered"]["gain"]["item"]["value"] == 0.4 and rates["filtered"]["relative_gain"]["query"] == 4.0
+    assert {name: rates[name]["shown"] for name in replaying.PAGES} == {"engine": 2.0, "reranked": 2.0, "filtered": 1.2, "ideal": 1.2}
     one_item = replaying.report(requests, verdicts, gold, made, counted, replaying.Page(1), 0, {})["goodrate"]
     assert (one_item["engine"]["query"]["value"], one_item["reranked"]["query"]["value"]) == (0.2, 1.0)
 
@@ -137,7 +138,7 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["cache"]["hit_rate"] == 1.0 and [tier["pairs"] for tier in document["tiers"]] == [5, 5, 5]
-    assert b"Query GoodRate" in done.stderr
+    assert document["page"]["size"] == 3 and document["goodrate"]["reranked"]["shown"] == 3.0 and b"Query GoodRate" in done.stderr
     assert run(*arguments, "-o", tmp_path / "replay.json").returncode == 0 and (tmp_path / "replay.json.manifest.json").exists()
     assert run(*arguments, "-o", tmp_path / "replay.json").returncode == 2
     ungraded = write_rows(tmp_path / "bare.jsonl", [{name: part for name, part in row.items() if name != "grade"} for row in rows])

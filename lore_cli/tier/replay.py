@@ -160,25 +160,28 @@ def weighted_interval(values: Any, weights: Any, seed: int) -> tuple[Any, Any, A
 
 
 def _goodrate(graded: Sequence[Request], verdicts: dict[str, Verdict], gold: dict[tuple[str, str], str], page: Page, seed: int) -> dict[str, Any]:
-    """Query and Item GoodRate of the four pages, and what the others gain over the first, in points and relative."""
+    """Query and Item GoodRate of the four pages, how many items the mean page shows, and what the others gain over the first, in points and relative."""
     numpy = require("numpy", "report")
 
     if not graded:
         raise BadInput("no candidate of the log's queries has a grade in --gold", field="grade", hint="--gold must grade the candidates' (query, item) pairs")
-    rows = []
+    rows, lengths = [], []
     for request in graded:
         shown = engine_order([pair for pair in request.pairs if (request.query, pair.item.id) in gold])
         good = {pair.id: gold[request.query, pair.item.id] in RELEVANT for pair in shown}
         ranked = sorted(shown, key=lambda pair: -expected_grade(verdicts[pair.id]))
         filtered = [pair for pair in ranked if verdicts[pair.id].grade in RELEVANT or verdicts[pair.id].grade is None]
         ideal = [pair for pair in shown if good[pair.id]]
-        rows.append([part for order in (shown, ranked, filtered, ideal) for part in _page_values([good[pair.id] for pair in order[: page.size]], page)])
+        orders = [order[: page.size] for order in (shown, ranked, filtered, ideal)]
+        rows.append([part for order in orders for part in _page_values([good[pair.id] for pair in order], page)])
+        lengths.append([len(order) for order in orders])
     values, weights = numpy.array(rows, dtype=float), numpy.array([request.weight for request in graded])
     gains = values[:, 2:] - numpy.tile(values[:, :2], len(PAGES) - 1)
     mean, low, high = weighted_interval(numpy.concatenate([values, gains], axis=1), weights, seed)
     cells = [{"value": round(float(mean[i]), 4), "lo": round(float(low[i]), 4), "hi": round(float(high[i]), 4)} for i in range(len(mean))]
     pairs = [dict(zip(("query", "item"), cells[i : i + 2], strict=True)) for i in range(0, len(cells), 2)]
-    rates: dict[str, Any] = dict(zip(PAGES, pairs, strict=False))
+    items = numpy.average(lengths, axis=0, weights=weights)
+    rates: dict[str, Any] = {name: {"shown": round(float(count), 2), **pair} for name, count, pair in zip(PAGES, items, pairs, strict=False)}
     for name, gain in zip(PAGES[1:], pairs[len(PAGES) :], strict=True):
         relative = {unit: round(gain[unit]["value"] / rates["engine"][unit]["value"], 4) if rates["engine"][unit]["value"] else None for unit in gain}
         rates[name] = {**rates[name], "gain": gain, "relative_gain": relative}

@@ -17,10 +17,10 @@ def table(document: Mapping[str, Any]) -> str:
         lines.append(
             f"{tier['tier']:<8}{tier['traffic_share']:>8.1%} {tier['pairs']:>7}{latency['mean'] if latency else 0:>10.3f}{_number(gold['acc4'])}{_number(gold['acc2'])}  {who}"
         )
-    lines.append(f"{'page':<10}{'Query GoodRate':>26}{'Item GoodRate':>26}")
+    lines.append(f"{'page':<10}{'items':>7}{'Query GoodRate':>26}{'Item GoodRate':>26}")
     for name in PAGES:
         cells = document["goodrate"][name]
-        lines.append(f"{name:<10}" + "".join(_interval(cells[unit]).rjust(26) for unit in ("query", "item")))
+        lines.append(f"{name:<10}{cells['shown']:>7.1f}" + "".join(_interval(cells[unit]).rjust(26) for unit in ("query", "item")))
     cost, hit, whole = document["cost"], document["cache"]["hit_rate"], document["latency_ms"]["request"]
     against = f", {cost['share_of_model_alone']:.1%} of the model alone" if cost["share_of_model_alone"] is not None else ""
     lines.append(f"cache hits {'-' if hit is None else f'{hit:.1%}'} of the head's traffic; {cost['tiered']:.3f} s for 1,000 pairs{against}")
