@@ -23,7 +23,7 @@ from lore_cli.judges.plan import TIERS, Router, load_plan
 from lore_cli.records import RELEVANT, Pair, Verdict
 from lore_cli.stream import read
 
-PLANS = ((0.5, 0.1, "model"), (0.7, 0.05, "model"), (0.7, 0.05, "student"))  # head's traffic, tail's, who judges the head
+PLANS = ((0.5, 0.05, "model"), (0.7, 0.05, "model"), (0.7, 0.05, "student"))  # head's traffic, tail's, who judges the head
 GOALS = "Acc@2 at least 98 % of the model's, cost at most 15 %, Item GoodRate at least +27 % over the engine's pages"
 
 
