@@ -31,6 +31,7 @@ PEER = "CrossEncoder.predict"
 def systems(student: Path, pairs: Sequence[Pair], folder: Path) -> dict[str, Callable[[], list[str]]]:
     """{name: call that grades all pairs}; batches of the same size for all of them."""
     from sentence_transformers import CrossEncoder
+    from torch import nn
 
     made = {"student: torch": student}
     file = distilled.written(pairs, folder / "pairs.jsonl")
@@ -39,11 +40,14 @@ def systems(student: Path, pairs: Sequence[Pair], folder: Path) -> dict[str, Cal
         distilled.lore_distill("export", student, "--precision", precision, "--pairs", file, "--sample", 200, "--max-flips", 1, "-o", folder / precision)
     judges = {name: open_judge(f"student:{path}", JudgeSettings(load_rulebook(), batch_size=BATCH)) for name, path in made.items()}
     peer = CrossEncoder(str(student), max_length=MAX_LENGTH, device="cpu")
-    reader = judges["student: torch"].student.reader  # type: ignore[attr-defined]
-    texts = [reader.texts(pair) for pair in pairs]
-    calls: dict[str, Callable[[], list[str]]] = {
-        PEER: lambda: [GRADES[best] for best in peer.predict(texts, batch_size=BATCH, show_progress_bar=False)[:, : len(GRADES)].argmax(1)]
-    }
+    own = judges["student: torch"].student  # type: ignore[attr-defined]
+    texts, calibration = [own.reader.texts(pair) for pair in pairs], own.info.calibration
+
+    def predicted() -> list[str]:
+        logits = peer.predict(texts, batch_size=BATCH, show_progress_bar=False, activation_fn=nn.Identity())[:, : len(GRADES)]
+        return [GRADES[best] for best in calibration.grades(calibration.probabilities(logits))]
+
+    calls: dict[str, Callable[[], list[str]]] = {PEER: predicted}
     for name, judge in judges.items():
         calls[name] = lambda judge=judge: [str(verdict.grade) for verdict in judge(pairs)]  # type: ignore[misc]
     return calls
