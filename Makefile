@@ -188,8 +188,10 @@ check: test
 docs: $(READY)
 	$(PYTHON) -m lore_cli.schema
 
+# Those that need nothing but the checkout; the others take data, a finished run or vLLM: their --help says which.
+BENCHES := cache clean coverage hf http_judge overhead plan rair replay serve sft startup stream
 bench: $(READY)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script; done
+	@for name in $(BENCHES); do echo "== $$name"; $(PYTHON) benchmarks/$$name.py; done
 
 clean:
 	rm -rf runs

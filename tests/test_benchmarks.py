@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,9 @@ def test_a_section_replaces_itself_and_nothing_else():
 def test_each_benchmark_explains_itself(name: str):
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout and "--write" in done.stdout
+    alone = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("BENCHES := ")).split()[2:]
+    needs = re.sub(r"\[[^]]*\]", "", done.stdout.partition("\n\n")[0]).split()[2:]  # of the usage line, what is not optional
+    assert name not in alone or not needs
 
 
 def test_item_ids_of_the_served_shop_end_in_the_right_grade(tmp_path: Path):
