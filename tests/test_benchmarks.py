@@ -70,6 +70,7 @@ def test_each_benchmark_explains_itself(name: str):
     alone = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("BENCHES := ")).split()[2:]
     needs = re.sub(r"\[[^]]*\]", "", done.stdout.partition("\n\n")[0]).split()[2:]  # of the usage line, what is not optional
     assert name not in alone or not needs
+    assert all((ROOT / "benchmarks" / f"{one}.py").is_file() for one in alone)
 
 
 def test_item_ids_of_the_served_shop_end_in_the_right_grade(tmp_path: Path):

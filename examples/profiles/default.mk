@@ -1,4 +1,4 @@
-# 15 to 18 minutes on two cores: enough data and steps to see each stage learn. Steps, not seconds: the same seed gives the same numbers.
+# About 18 minutes on two cores: enough data and steps to see each stage learn. Steps, not seconds: the same seed gives the same numbers.
 BENCH ?= --general 240 --hard 180 --visual 120
 BASE ?= $(if $(MODEL),--model $(MODEL),--from-scratch tiny)
 SFT_LABEL ?= --max-steps 150

@@ -142,7 +142,7 @@ def above_layers(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Pa
     """(embeddings and layers, what turns their output into grades: head and pooler).
 
     A given encoder knows the former and must not forget it; the head is new, and an encoder of sentence vectors, whose training passed its pooler by,
-    hands it features near zero: at one rate for both a student still gives every pair the same answer after 8,000 pairs.
+    hands it features near zero: at one rate for both, a student still gives every pair the same answer after 8,000 pairs.
     """
     layers, above = [], []
     for name, weight in model.named_parameters():

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from lore_cli import errors, stream
-from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options
+from lore_cli.commands.common import Inputs, Output, Run, input_options, output_options, run_options, theory_options
 from lore_cli.commands.sections import Command, Section, options_of
 from lore_cli.manifest import write_manifest
 
@@ -25,11 +25,7 @@ _NEEDED = (("torch", "train"), ("transformers", "train"), ("sentence_transformer
 @click.option("--from-scratch", type=click.Choice(["tiny", "small"]), help="A new encoder and tokenizer from the rows' own text; tiny without --model.")
 @click.option("--architecture", type=click.Choice(["cross", "bi"]), default="cross", help="Query and item are read together, or apart, so that an item's vector can be kept.")
 @click.option("--features", type=click.Choice(["path", "text"]), help="Read the expert's path beside the text, or the text alone; path, and of --architecture bi text.")
-@options_of(
-    Section.THEORY,
-    click.option("--rulebook", metavar="FILE", help="Rulebook (TOML) of the path; the built-in one without it."),
-    click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL) for the path; repeatable."),
-)
+@theory_options
 @options_of(
     Section.LOSS,
     click.option("--preset", type=click.Choice(["lore", "walmart", "mkd"]), default="lore", help="Weights of the losses; those given below count before it."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lore_cli.commands.common import knowledge_option
 from lore_cli.commands.sections import Section, options_of
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ def reward_options(function: Any) -> Any:
         click.option("--weights", metavar="FILE", help="Weights of reward parts, a table [weights] in TOML; those it leaves out keep their defaults."),
         click.option("--weight", metavar="PART=NUMBER", multiple=True, help="Weight of a part: grade, ordinal, right, format, adherence, evidence, path, length; repeatable."),
     )
-    @options_of(
-        Section.THEORY,
-        click.option("--knowledge", metavar="FILE", multiple=True, help="Glossary and taxonomy rows of the shop (JSONL), to check needs and evidence with; repeatable."),
-    )
+    @knowledge_option
     @functools.wraps(function)
     def call(*, weights: str | None, weight: tuple[str, ...], knowledge: tuple[str, ...], **rest: Any) -> Any:
         from lore_cli.path.knowledge import load_glossary
