@@ -54,6 +54,7 @@ def test_after_kill_9_the_run_ends_in_the_weights_and_metrics_of_an_uninterrupte
     assert child.exitcode == -signal.SIGKILL and not (tmp_path / "model").exists()
     step = int(latest(kept).name.rpartition("-")[2])
     assert 0 < step < 40
+    assert [row["step"] for row in timeless(kept)][-1] >= step  # whoever follows the run has seen what it logged
     (kept / "checkpoint-39").mkdir()  # as a run leaves it that is killed while it saves
     done = lore("lore-sft", toy_traces, *SETTINGS, "--resume", "-o", tmp_path / "model")
     assert done.code == 0, done.err
@@ -66,9 +67,17 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_weights(toy_traces, whole,
     ctrl_c_at(7)
     done = lore("lore-sft", toy_traces, *SETTINGS, "-o", tmp_path / "model")
     assert done.code == 130 and "interrupted at step 7" in done.err and "--resume" in done.err
-    assert [path.name for path in (tmp_path / "model.unfinished").glob("checkpoint-*")] == ["checkpoint-7"]
+    kept = tmp_path / "model.unfinished"
+    assert [path.name for path in kept.glob("checkpoint-*")] == ["checkpoint-7"]
+    followed = timeless(kept)
+    assert followed[-1]["step"] == 7
+    with open(kept / "metrics.jsonl", "ab") as file:
+        file.write(b'{"step": 9, "loss": 1.0}\n')  # as of a run that was killed two steps after its checkpoint
     ctrl_c_at(21)
     assert lore("lore-sft", toy_traces, *SETTINGS, "--resume", "-o", tmp_path / "model").code == 130
+    rows = timeless(kept)
+    assert rows[: len(followed)] == followed and rows[-1]["step"] == 21
+    assert len({row["step"] for row in rows}) == len(rows) and {"step": 9, "loss": 1.0} not in rows
     ctrl_c_at(-1)
     done = lore("lore-sft", toy_traces, *SETTINGS, "--resume", "-o", tmp_path / "model")
     assert done.code == 0, done.err

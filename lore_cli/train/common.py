@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from lore_cli.errors import BadInput, Interrupted, Missing
 from lore_cli.models.hf import load_causal
 from lore_cli.progress import Log
 from lore_cli.train.checkpoints import Checkpoints, anywhere
+from lore_cli.train.curves import append_metrics, write_metrics
 from lore_cli.train.finite import require_finite, require_finite_weights
 
 IGNORED = -100
@@ -166,6 +168,21 @@ class Watch(TrainerCallback):
         self._log.beat(f"step {step} of at most {self._steps}{facts}, {max(left, 0):.0f} s left", step=step, seconds=round(spent, 1), **self._last)
 
 
+class Diary(TrainerCallback):
+    """Keeps `metrics.jsonl` beside the checkpoints up to date, for whoever follows a run; a resumed run goes on where its checkpoint stood."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            write_metrics(self._folder, state.log_history)
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            append_metrics(self._folder, state.log_history[-1])
+
+
 def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None, relief: str = "take smaller batches") -> None:
     """Train, with only our callbacks talking, from the last of `checkpoints` on where there is one.
 
@@ -177,6 +194,7 @@ def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None, 
     begun = checkpoints.begun if checkpoints else None
     if checkpoints is not None:
         clock.before, checkpoints.seconds = checkpoints.seconds_before, lambda: clock.seconds
+        trainer.add_callback(Diary(checkpoints.folder))
     trainer.args.resume_from_checkpoint = str(begun) if begun else None
     try:
         with checkpoints.guarded() if checkpoints else contextlib.nullcontext():

@@ -27,13 +27,29 @@ polyline { fill: none; stroke: var(--mark); stroke-width: 1.5; }
 circle { fill: var(--mark); }
 """
 
+METRICS = "metrics.jsonl"
 Point = tuple[float, float]
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
     """What a trainer logged, as `folder`/metrics.jsonl and as drawings in `folder`/curves.html."""
-    write_bytes_atomic(folder / "metrics.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in history))
+    write_metrics(folder, history)
     write_text_atomic(folder / "curves.html", page(history, title))
+
+
+def write_metrics(folder: Path, history: Iterable[Mapping[str, Any]]) -> None:
+    """What a trainer logged, as `folder`/metrics.jsonl."""
+    write_bytes_atomic(folder / METRICS, b"".join(map(_line, history)))
+
+
+def append_metrics(folder: Path, row: Mapping[str, Any]) -> None:
+    """One more row of `folder`/metrics.jsonl, there for whoever follows the file when this returns."""
+    with open(folder / METRICS, "ab") as file:
+        file.write(_line(row))
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(row) + b"\n"
 
 
 def page(history: Iterable[Mapping[str, Any]], title: str) -> str:
