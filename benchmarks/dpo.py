@@ -13,8 +13,9 @@ import argparse
 import json
 from pathlib import Path
 
-from rl_study import METRICS, lines, lore, profile
+from rl_study import METRICS, lines, profile
 from shared import sections
+from shared.commands import lore
 
 from lore_cli.stream import encode
 

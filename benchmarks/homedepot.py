@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy
 from shared import distilled, sections
+from shared.commands import lore
 
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.path.disjoint import query_key
@@ -162,7 +163,7 @@ def student(train: Sequence[Pair], test: Sequence[Pair], encoder: str, seen: int
     learnt = hold_out([pair.query for pair in train], HELD_OUT, seed).count(False)
     epochs = (steps(seen) - 0.5) / math.ceil(learnt / BATCH)  # rounded up to that many batches
     budget = ["--epochs", epochs, "--batch-size", BATCH, "--max-length", MAX_LENGTH, "--learning-rate", RATE, "--held-out", HELD_OUT]
-    distilled.lore_distill("train", rows, "--model", encoder, *budget, *LOSSES, "--features", "text", "--decide", "macro-f1", "--seed", seed, "-o", folder / "student", "--force")
+    lore("lore-distill", "train", rows, "--model", encoder, *budget, *LOSSES, "--features", "text", "--decide", "macro-f1", "--seed", seed, "-o", folder / "student", "--force")
     judge = open_judge(f"student:{folder / 'student'}", JudgeSettings(load_rulebook()))
     scores = [[verdict.scores[grade] for grade in GRADES] for verdict in judge(test)]  # type: ignore[index]
     info = judge.student.info  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import distilled, replays, sections
+from shared.commands import lore
 
 from lore_cli.judges.cached import normalise
 from lore_cli.progress import Log
@@ -35,8 +36,8 @@ def reports(judge: str, log: Path, pages: Path, folder: Path) -> list[dict[str, 
     """Replays of a plan in which one judge answers everything, one for each page size; what is never cached, a query that looks personal, it answers live."""
     folder.mkdir()
     plan, cache = folder / "plan.json", folder / "cache"
-    replays.lore("lore-tier", "plan", log, "--head-traffic", 1, "--tail-traffic", 0, "--cache", cache, "--student", judge, "-o", plan)
-    replays.lore("lore-tier", "refresh", "--plan", plan, "--pairs", pages, "--judge", judge, "--soft", "--cache", cache)
+    lore("lore-tier", "plan", log, "--head-traffic", 1, "--tail-traffic", 0, "--cache", cache, "--student", judge, "-o", plan)
+    lore("lore-tier", "refresh", "--plan", plan, "--pairs", pages, "--judge", judge, "--soft", "--cache", cache)
     return [replays.replay(log, plan, pages, "--soft", "--page", size) for size in SIZES]
 
 

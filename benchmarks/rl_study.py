@@ -14,17 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import resource
 import shlex
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shared import sections
+from shared.commands import lore
 
-from lore_cli.errors import EXIT_PARTIAL
 from lore_cli.stream import encode
 from lore_cli.train.rewards import WEIGHTS
 
@@ -48,17 +46,6 @@ def profile(name: str, variable: str) -> list[str]:
     if not found:
         raise SystemExit(f"profile {name} sets no {variable}")
     return shlex.split(found[1])
-
-
-def lore(*words: object) -> float:
-    """Run a command of this checkout, and tell its CPU seconds; a few rows that failed are measured, everything else ends the study."""
-    name, *rest = map(str, words)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = subprocess.call([sys.executable, str(sections.ROOT / "bin" / name), *rest, "--quiet"], stdout=subprocess.DEVNULL)
-    if code not in (0, EXIT_PARTIAL):
-        raise SystemExit(f"{name} {' '.join(rest)} ended with {code}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def judged(run: Path, model: Path, verdicts: Path, samples: Sequence[str], seed: int) -> None:

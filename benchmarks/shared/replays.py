@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
-from shared import sections
-
-
-def lore(command: str, *arguments: object) -> None:
-    """A lore command of this checkout; failed rows (exit 5) are in its report, everything else ends the process."""
-    done = subprocess.run([sys.executable, str(sections.ROOT / "bin" / command), *map(str, arguments), "--quiet"])
-    if done.returncode not in (0, 5):
-        raise SystemExit(done.returncode)
+from shared.commands import lore
 
 
 def replay(log: Path, plan: Path, pages: Path, *options: object) -> dict[str, Any]:
