@@ -120,7 +120,7 @@ def serve_bare(size: int) -> None:
 
     listening = listen("127.0.0.1", 0)
     print(orjson.dumps({"port": listening.getsockname()[1]}).decode(), file=sys.stderr, flush=True)
-    uvicorn.Server(uvicorn.Config(Starlette(routes=[Route("/v1/judge", answer, methods=["POST"])]), http="h11", log_config=None, access_log=False)).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(Starlette(routes=[Route("/v1/judge", answer, methods=["POST"])]), http="httptools", log_config=None, access_log=False)).run(sockets=[listening])
 
 
 class Generator:

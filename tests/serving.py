@@ -84,11 +84,12 @@ class Served:
         """An example pair."""
         return self.judge(ROWS[number]["query"], [ROWS[number]["item"]], **headers)
 
-    def raw(self, data: bytes, timeout: float = 20) -> bytes:
-        """What comes back for bytes, until the server closes or has answered."""
+    def raw(self, data: bytes, timeout: float = 20, half_close: bool = True) -> bytes:
+        """What comes back for bytes, until the server closes or, where nothing more will be sent (half_close), has answered."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
             found = b""
             with contextlib.suppress(ConnectionError):
                 while part := connection.recv(65536):

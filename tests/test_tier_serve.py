@@ -91,9 +91,23 @@ def test_paths_that_lead_nowhere(served, path):
         assert b"root:" not in reply
 
 
-@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"POST /v1/judge HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000])
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n", b"POST /v1/judge HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n"])
 def test_bytes_that_are_no_request(served, data):
-    assert served.raw(data)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
+    assert served.raw(data)[:12] in (b"HTTP/1.1 400", b"")
+    assert served.ask("GET", "/healthz").status == 200
+
+
+def test_what_is_no_body_is_bounded(served):
+    chunked = b"POST /v1/judge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    endless = (
+        b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000, b"GET /" + b"y" * 100_000,
+        chunked + b"1;x=" + b"y" * 100_000, chunked + b"1\r\n{\r\n" * 15_000,
+    )  # fmt: skip
+    for data in endless:
+        assert served.raw(data).startswith(b"HTTP/1.1 431"), data[:20]
+    asked = b"GET /healthz/live HTTP/1.1\r\nhost: x\r\n"
+    many = served.raw((asked + b"\r\n") * 2_000 + asked + b"connection: close\r\n\r\n", half_close=False)
+    assert many.count(b"HTTP/1.1 200") == 2_001  # each head within the limit, all of them together not
     assert served.ask("GET", "/healthz").status == 200
 
 

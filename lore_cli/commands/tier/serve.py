@@ -57,7 +57,7 @@ def cli(
     token = _token(token_file)
     if token is None and not _is_loopback(host):
         raise UsageError(f"--host {host} is open to others, and there is no --token-file", hint="put a long random token into a file: openssl rand -hex 32 > token")
-    for package in ("uvicorn", "starlette", "prometheus_client"):
+    for package in ("uvicorn", "httptools", "starlette", "prometheus_client"):
         require(package, "serve")
     from lore_cli.judges.tiered import Live
     from lore_cli.tier.serve import app, metrics, server, service
