@@ -91,7 +91,16 @@ def test_paths_that_lead_nowhere(served, path):
         assert b"root:" not in reply
 
 
-@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n", b"POST /v1/judge HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n"])
+_TO_JUDGE = b"POST /v1/judge HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n", _TO_JUDGE + b"content-length: -5\r\n\r\n",
+        _TO_JUDGE + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello", _TO_JUDGE + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)  # fmt: skip
 def test_bytes_that_are_no_request(served, data):
     assert served.raw(data)[:12] in (b"HTTP/1.1 400", b"")
     assert served.ask("GET", "/healthz").status == 200
