@@ -180,7 +180,8 @@ class Diary(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            append_metrics(self._folder, state.log_history[-1])
+            with contextlib.suppress(OSError):  # a full disk stops no run for this: the whole log is written at its end, and checkpoints tell
+                append_metrics(self._folder, state.log_history[-1])
 
 
 def run(trainer: Trainer, clock: Clock, checkpoints: Checkpoints | None = None, relief: str = "take smaller batches") -> None:
