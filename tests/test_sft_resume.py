@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -82,6 +83,15 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_weights(toy_traces, whole,
     done = lore("lore-sft", toy_traces, *SETTINGS, "--resume", "-o", tmp_path / "model")
     assert done.code == 0, done.err
     assert same(weights(tmp_path / "model"), whole)
+
+
+def test_a_disk_too_full_for_the_log_ends_no_run(toy_traces, whole, tmp_path, monkeypatch):
+    def full(folder: Path, row: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lore_cli.train.common.append_metrics", full)
+    assert lore("lore-sft", toy_traces, *SETTINGS, "-o", tmp_path / "model").code == 0
+    assert same(weights(tmp_path / "model"), whole) and timeless(tmp_path / "model") == timeless(toy_traces.parent / "whole")
 
 
 def test_without_a_checkpoint_the_seed_alone_would_not_do(toy_traces, whole, tmp_path):

@@ -97,7 +97,7 @@ _TO_JUDGE = b"POST /v1/judge HTTP/1.1\r\nhost: x\r\n"
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n", _TO_JUDGE + b"content-length: -5\r\n\r\n",
+        b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n", _TO_JUDGE + b"content-length: -5\r\n\r\n",
         _TO_JUDGE + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello", _TO_JUDGE + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )  # fmt: skip

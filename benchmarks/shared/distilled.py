@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 from lore_cli.path.disjoint import query_key
 from lore_cli.records import Pair
 from lore_cli.stream import open_output, read

@@ -82,6 +82,11 @@ class PatientProtocol(HttpToolsProtocol):
         if self._framing > _MOST_FRAMING and not self.transport.is_closing():
             self._end_with(_LONG_HEAD)
 
+    def on_headers_complete(self) -> None:
+        if self.parser.get_http_version() == "1.1" and not any(name == b"host" for name, _ in self.headers):
+            raise ValueError("no host")  # the parser makes a 400 of it, which RFC 9112, § 3.2, asks for
+        super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
         self._framing -= len(body)
         super().on_body(body)
