@@ -1,12 +1,15 @@
-"""How a command ends: errors become one message and an exit code, a closed pipe is success, an interruption is told as one."""
+"""How a command ends: errors become one message and an exit code, a closed pipe is success, an interruption is told as one and never lost."""
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +18,7 @@ import orjson
 from lore_cli import errors
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AGAIN_S = 0.02  # after so many seconds a lost Ctrl-C comes again, from outside the callback that lost it
 
 
 def entry(command: click.Command, name: str) -> Callable[[], None]:
@@ -34,11 +38,36 @@ def _terminate(*_: Any) -> NoReturn:
 def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
     """Run a command on arguments (the process's own by default); returns its exit code."""
     state: dict[str, Any] = {}
-    code, message = _outcome(command, name, arguments, state)
+    with _heard():
+        code, message = _outcome(command, name, arguments, state)
     if message:
         _say(name, message, code, bool(state.get("json")))
     _let_go()
     return code
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Inside, a Ctrl-C or SIGTERM that Python drops, because it came in a `__del__` or a callback of the garbage collector, comes again."""
+    before, over = sys.unraisablehook, threading.Event()
+
+    def hook(lost: Any) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Thread(target=again, daemon=True).start()
+        else:
+            before(lost)
+
+    def again() -> None:
+        number = signal.SIGINT if callable(signal.getsignal(signal.SIGINT)) else signal.SIGTERM  # a background job of a shell ignores the former
+        if not over.wait(_AGAIN_S):
+            _thread.interrupt_main(number)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        over.set()
+        sys.unraisablehook = before
 
 
 def _outcome(command: click.Command, name: str, arguments: list[str] | None, state: dict[str, Any]) -> tuple[int, str]:
