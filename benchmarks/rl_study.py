@@ -17,19 +17,17 @@ import re
 import shlex
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from shared import sections
+from shared import sections, studies
 from shared.commands import lore
+from shared.studies import GOAL, METRICS
 
-from lore_cli.stream import encode
 from lore_cli.train.rewards import WEIGHTS
 
 MAIN, CONTINUED, UNSELECTED = "all", "SFT continued", "unselected pool"
 OVER_SEEDS = (MAIN, CONTINUED, "no SFT loss")  # every other variant is an ablation
-METRICS = {"pass_at_1": "pass@1", "pass_at_k": "pass@8", "acc4": "greedy Acc@4", "macro_f1": "greedy Macro-F1", "adherence": "adherence"}
-GOAL = 0.5  # of the gap
 
 
 def variants() -> dict[str, list[str]]:
@@ -85,44 +83,26 @@ def place(out: Path, variant: str, seed: int) -> Path:
     return out / f"{variant.replace(' ', '-')}-{seed}"
 
 
-def pooled(out: Path, folder: str, rows: Iterator[tuple[int, dict[str, object]]]) -> Path:
-    """Rows of all seeds in one file, each with its seed in its id; verdicts as if one judge, the variant, had given them all."""
-    target = out / "pooled" / folder
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(b"".join(encode(row | {"id": f"{row['id']}#{seed}"} | ({"judge": target.stem} if "judge" in row else {})) for seed, row in rows))
-    return target
+def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) -> dict[str, studies.Metrics]:
+    """By variant: what changed from cot-sft."""
+    before = run / "verdicts/cot-sft.jsonl"
+
+    def sides(variant: str) -> list[tuple[int, Path, Path]]:
+        return [(seed, before, place(out, variant, seed) / "verdicts.jsonl") for seed in seeds_of(variant, seeds)]
+
+    return {variant: studies.compared(out / "pooled", run / "bench/all.jsonl", sides(variant)) for variant in chosen}
 
 
-def lines(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
-
-
-def compared(run: Path, out: Path, seeds: Sequence[int], chosen: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """By variant and metric: a (cot-sft), b, difference, lo, hi."""
-    found = {}
-    for variant in chosen:
-        own = seeds_of(variant, seeds)
-        gold = pooled(out, "gold.jsonl", ((seed, row) for seed in own for row in lines(run / "bench/all.jsonl")))
-        base = pooled(out, "sft.jsonl", ((seed, row) for seed in own for row in lines(run / "verdicts/cot-sft.jsonl")))
-        verdicts = pooled(out, "rl.jsonl", ((seed, row) for seed in own for row in lines(place(out, variant, seed) / "verdicts.jsonl")))
-        report = out / "pooled/compared.json"
-        lore("lore-rair", "compare", base, verdicts, "--gold", gold, "--json", report, "--force")
-        found[variant] = next(entry["metrics"] for entry in json.loads(report.read_bytes())["slices"] if not entry["slice"])
-    return found
-
-
-def table(out: Path, seeds: Sequence[int], found: dict[str, dict[str, dict[str, float]]]) -> str:
+def table(out: Path, seeds: Sequence[int], found: dict[str, studies.Metrics]) -> str:
     """One row for cot-sft and one for each variant."""
     first = next(iter(found.values()))
     rows = [["cot-sft", "–", *(f"{first[name]['a']:.3f}" for name in METRICS), "–", "–", "0 %"]]
     for variant, metrics in found.items():
         own = seeds_of(variant, seeds)
-        cells = [f"{metrics[name]['b']:.3f} ({metrics[name]['difference']:+.3f} [{metrics[name]['lo']:+.3f}, {metrics[name]['hi']:+.3f}])" for name in METRICS]
-        counts = [json.loads((place(out, variant, seed) / "model.manifest.json").read_bytes())["counts"] for seed in own]
+        counts = [studies.counts(place(out, variant, seed) / "model") for seed in own]
         length = "–" if variant == CONTINUED else f"{statistics.fmean(count['length_last'] - count['length_first'] for count in counts):+.1f}"
         spent = statistics.fmean(json.loads((place(out, variant, seed) / "cpu.json").read_text()) for seed in own)
-        closed = metrics["pass_at_1"]["difference"] / (metrics["pass_at_k"]["a"] - metrics["pass_at_1"]["a"])
-        rows.append([variant, str(len(own)), *cells, length, f"{spent:.0f}", f"{closed:.0%}"])
+        rows.append([variant, str(len(own)), *studies.cells(metrics), length, f"{spent:.0f}", f"{studies.closed(metrics):.0%}"])
     return sections.markdown(["variant", "seeds", *METRICS.values(), "tokens an answer, last − first fifth", "CPU s", "gap closed"], rows)
 
 

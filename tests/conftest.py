@@ -50,3 +50,11 @@ def ctrl_c_at(monkeypatch):
 
     yield interrupt_at
     signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture
+def float32(monkeypatch):
+    """A processor without bfloat16 units, whose scores can be held to many digits."""
+    from lore_cli.models import hf
+
+    monkeypatch.setattr(hf, "bfloat16_units", lambda: False)

@@ -201,7 +201,7 @@ def test_a_student_learns_its_teachers_own_ways_on_queries_it_has_not_seen():
     assert kept[0] == 1.0 and kept == sorted(kept, reverse=True)
 
 
-def test_a_student_judges_in_order_with_probabilities_whatever_the_batch():
+def test_a_student_judges_in_order_with_probabilities_whatever_the_batch(float32):
     rows = soft_rows()[::5]
     rows[3] = {**rows[3], "query": "红色 台灯 " * 40}
     wide, narrow = judged(student(), rows, batch_size=64), judged(student(), rows, batch_size=1)

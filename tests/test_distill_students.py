@@ -35,7 +35,7 @@ def bi_student() -> Path:
     return folder / "student"
 
 
-def test_sentence_transformers_reads_a_student_and_scores_as_the_judge_does():
+def test_sentence_transformers_reads_a_student_and_scores_as_the_judge_does(float32):
     from sentence_transformers import CrossEncoder
 
     rows = soft_rows()[::7]

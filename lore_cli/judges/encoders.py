@@ -2,11 +2,12 @@
 
 Reading (tokenisation) is apart from running, so that the one can go on while the other does: both leave the interpreter free. Rows of similar
 length share a batch, so that little is padded. ONNX Runtime runs a batch on one thread and several batches at once: the matrices of a small encoder
-are too small to be shared between threads.
+are too small to be shared between threads. torch computes in bfloat16 where the processor has units for it, and once more in float32 what that leaves open.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 ONNX_FILE, HEAD_FILE = "model.onnx", "head.safetensors"
+_ROUNDING = 0.06  # what bfloat16 may add to a logit or take from it [measured: up to 0.054, two logits of a pair up to 0.095 apart; MiniLM, 10,433 and 4,000 pairs]
 _RUN_ROWS = 16  # rows of a batch of ONNX Runtime: more are no faster, and leave threads without work; the same whatever their number, so that int8 scores are
 _KEPT_ITEMS = 100_000  # item vectors a bi-encoder remembers: 150 MB at width 384
 Texts = Sequence[tuple[str, str]]
 Spread = Callable[[Callable[[list[int]], "Array"], Sequence[list[int]]], "Iterable[Array]"]
 """`map`, or that of threads."""
+Settled = Callable[["Array", float], "Array"]
 
 
 class Encoder(Protocol):
@@ -97,6 +100,28 @@ class Cross:
         return self.tokens.batched(read, self.run, min(batch_size, self.most_rows), self.spread)[:, : len(GRADES)].astype("float64")
 
 
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """The same cross-encoder in bfloat16 for all rows, and in float32 for those where the rounding could turn a grade [ours].
+
+    settled: (logits, what each may be off by) → the rows whose grade is the same all the same (`Calibration.settled`).
+    """
+
+    rough: Cross
+    exact: Cross
+    settled: Settled
+
+    def read(self, texts: Texts) -> Any:
+        return self.exact.read(texts)
+
+    def logits(self, read: Any, batch_size: int) -> Array:
+        found = self.rough.logits(read, batch_size)
+        still_open = [row for row, sure in enumerate(self.settled(found, _ROUNDING).tolist()) if not sure]
+        if still_open:
+            found[still_open] = self.exact.logits([read[row] for row in still_open], batch_size)
+        return found
+
+
 @dataclass(slots=True)
 class Bi:
     """Reads query and item apart; a head over (u, v, |u − v|, u·v) grades the two vectors (Reimers & Gurevych, arXiv 1908.10084). An item seen before is not read again."""
@@ -130,12 +155,15 @@ class Bi:
         return (joined @ self.weight.T + self.bias)[:, : len(GRADES)].astype("float64")
 
 
-def open_encoder(folder: Path, architecture: str, max_length: int) -> Encoder:
-    """The encoder of a student directory: ONNX Runtime where there is an ONNX file, else torch. Raises `BadInput` when it cannot be loaded."""
+def open_encoder(folder: Path, architecture: str, max_length: int, settled: Settled | None = None) -> Encoder:
+    """The encoder of a student directory: ONNX Runtime where there is an ONNX file, else torch; that in float32 alone when `settled` is not given.
+
+    Raises `BadInput` when it cannot be loaded.
+    """
     try:
         if (folder / ONNX_FILE).is_file():
             return _onnx(folder, max_length)
-        return _bi(folder, max_length) if architecture == "bi" else _cross(folder, max_length)
+        return _bi(folder, max_length) if architecture == "bi" else _cross(folder, max_length, settled)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         hint = "train it again with lore-distill train"
         raise BadInput(f"cannot be loaded as an encoder: {str(error).splitlines()[0]}", where=str(folder), hint=hint) from error
@@ -156,9 +184,17 @@ def _onnx(folder: Path, max_length: int) -> Cross:
     return Cross(tokens, lambda batch: session.run(None, batch)[0], _RUN_ROWS, threads.map)
 
 
-def _cross(folder: Path, max_length: int) -> Cross:
+def _cross(folder: Path, max_length: int, settled: Settled | None) -> Cross | Twice:
+    import torch
+
+    from lore_cli.models.first_token import grading
+    from lore_cli.models.hf import bfloat16_units
+
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
-    return Cross(tokens, _inference(lambda batch: model(**batch).logits))
+    exact = Cross(tokens, _inference(grading(model)))
+    if settled is None or not bfloat16_units():
+        return exact
+    return Twice(Cross(tokens, _inference(grading(copy.deepcopy(model).to(torch.bfloat16)))), exact, settled)
 
 
 def _bi(folder: Path, max_length: int) -> Bi:
@@ -167,7 +203,7 @@ def _bi(folder: Path, max_length: int) -> Bi:
     model, tokens = _torch(folder, "AutoModel", max_length)
     head = load_file(folder / HEAD_FILE)
 
-    def mean(batch: dict[str, Any]) -> Any:
+    def mean(**batch: Any) -> Any:
         """Mean of the token vectors, padding aside."""
         mask = batch["attention_mask"].unsqueeze(-1).float()
         return (model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
@@ -189,12 +225,12 @@ def _tokens(tokenizer: Any, inputs: Sequence[str], padding: int, max_length: int
     return Tokens(tokenizer, tuple(inputs), padding)
 
 
-def _inference(run: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Array]], Array]:
-    """A torch function as one of arrays."""
+def _inference(run: Callable[..., Any]) -> Callable[[dict[str, Array]], Array]:
+    """A torch function of named tensors as one of a batch of arrays."""
     import torch
 
     def call(batch: dict[str, Array]) -> Array:
         with torch.inference_mode():
-            return run({name: torch.from_numpy(values) for name, values in batch.items()}).numpy()
+            return run(**{name: torch.from_numpy(values) for name, values in batch.items()}).float().numpy()
 
     return call

@@ -99,9 +99,12 @@ def _plain(text: str, longest: int) -> str:
 
 
 class Student:
-    """A loaded student: pairs in, probabilities over L1..L4 out. What lies on the disk may be replaced afterwards: this one goes on as it was loaded."""
+    """A loaded student: pairs in, probabilities over L1..L4 out. What lies on the disk may be replaced afterwards: this one goes on as it was loaded.
 
-    def __init__(self, folder: Path) -> None:
+    exact: in float32 alone. Else a processor with bfloat16 units uses them: the same grades, and probabilities that may differ in the third digit.
+    """
+
+    def __init__(self, folder: Path, exact: bool = False) -> None:
         """Raises `Missing` for no such directory or package, `BadInput` when it is not a student, cannot be loaded or is replaced meanwhile."""
         if not folder.is_dir():
             raise Missing(f"{folder}: no such student directory", hint="lore-distill train makes one")
@@ -110,7 +113,7 @@ class Student:
         if rulebook.hash != self.info.rulebook_hash:
             raise BadInput("is not the rulebook the student was trained with", where=str(folder / "rulebook.toml"), hint="train it again, or put the file back")
         self.reader = Reader(self.info.features, rulebook, load_glossary([folder / "glossary.jsonl"] if self.info.glossary else []))
-        self.encoder = open_encoder(folder, self.info.architecture, self.info.max_length)
+        self.encoder = open_encoder(folder, self.info.architecture, self.info.max_length, None if exact else self.info.calibration.settled)
         if directory_hash(folder) != self.hash:
             raise BadInput("was replaced while it was being loaded", where=str(folder), hint="try again")
 

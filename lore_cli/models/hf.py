@@ -210,7 +210,12 @@ def bfloat16_pays(model: Any) -> bool:
 
     Small models stay in float32: they gain little, and so give the same scores on every machine [ours].
     """
-    return (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) and not is_small(model)
+    return bfloat16_units() and not is_small(model)
+
+
+def bfloat16_units() -> bool:
+    """Whether this CPU computes in bfloat16 itself."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def token_budget(model: Any) -> int:

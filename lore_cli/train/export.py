@@ -14,7 +14,7 @@ from typing import Literal
 import numpy
 
 from lore_cli.errors import BadInput, Unmet
-from lore_cli.judges.encoders import ONNX_FILE, Encoder, open_encoder
+from lore_cli.judges.encoders import ONNX_FILE, Encoder, Twice, open_encoder
 from lore_cli.judges.student import Student
 from lore_cli.records import Pair
 from lore_cli.train import graph
@@ -44,7 +44,7 @@ def export(source: Path, folder: Path, precision: Precision, pairs: Sequence[Pai
     Raises `BadInput` for a student that cannot be exported, `Unmet` when more than max_flips of the grades would differ.
     """
     hush()
-    student = Student(source)
+    student = Student(source, exact=True)
     if student.info.architecture != "cross" or (source / ONNX_FILE).exists():
         found = "is an ONNX student already" if (source / ONNX_FILE).exists() else "is a bi-encoder"
         raise BadInput(f"{found}; export takes a cross-encoder", where=str(source), hint="name the directory of lore-distill train without --architecture bi")
@@ -58,6 +58,8 @@ def export(source: Path, folder: Path, precision: Precision, pairs: Sequence[Pai
         graph.write(source, made["fp32"] / ONNX_FILE)
         graph.quantise(made["fp32"] / ONNX_FILE, made["int8"] / ONNX_FILE)
         encoders = {"torch": student.encoder} | {f"onnx {name}": open_encoder(file, "cross", student.info.max_length) for name, file in made.items()}
+        if isinstance(quick := Student(source).encoder, Twice):
+            encoders["torch bf16"] = quick
         measured = [_compared(name, encoder, student, pairs) for name, encoder in encoders.items()] if pairs else []
         _refuse(precision, measured, max_flips)
         for file in made[precision].iterdir():

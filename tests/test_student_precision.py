@@ -1,0 +1,110 @@
+"""Students on a processor with bfloat16 units: the grades are those of float32, whatever the rounding."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from test_distill import soft, soft_rows, student
+from test_distill_students import bi_student
+
+from lore_cli.judges.calibrated import Calibration, Curve
+from lore_cli.judges.encoders import Bi, Cross, Twice
+from lore_cli.models.first_token import FirstToken
+from lore_cli.judges.student import Student
+from lore_cli.models import hf
+from lore_cli.records import GRADES
+
+pytestmark = pytest.mark.usefixtures("toy_size")
+
+
+@pytest.fixture
+def units(monkeypatch):
+    """A processor with bfloat16 units, or without; where there are none they are emulated."""
+    return lambda there: monkeypatch.setattr(hf, "bfloat16_units", lambda: there)
+
+
+def pairs():
+    return [soft(row) for row in soft_rows()]
+
+
+def grades_of(judge: Student) -> list[int]:
+    return judge.info.calibration.grades(judge.probabilities(judge.read(pairs()), 16)).tolist()
+
+
+def test_bfloat16_gives_the_grades_of_float32(units):
+    units(True)
+    quick, exact = Student(student()), Student(student(), exact=True)
+    assert isinstance(quick.encoder, Twice) and isinstance(exact.encoder, Cross)
+    assert grades_of(quick) == grades_of(exact) and len(set(grades_of(exact))) > 1
+    rough, found = (encoder.logits(quick.read(pairs()), 16) for encoder in (quick.encoder.rough, exact.encoder))
+    assert 0 < abs(rough - found).max() < 0.05, "it is bfloat16, and within what is allowed for"
+
+
+def test_rows_that_rounding_could_turn_are_computed_in_float32(units):
+    units(True)
+    read, found = [], Student(student())
+    exact = found.encoder.exact.run
+    tokens = found.encoder.exact.tokens
+    always = numpy.arange(len(pairs())) % 3 != 0  # every third is in doubt
+    twice = Twice(found.encoder.rough, Cross(tokens, lambda batch: (read.append(len(batch["input_ids"])), exact(batch))[1]), lambda logits, reach: always)
+    logits, wanted = twice.logits(found.read(pairs()), 16), Student(student(), exact=True).encoder.logits(found.read(pairs()), 16)
+    assert sum(read) == (~always).sum() and abs(logits - wanted)[~always].max() < 1e-4 < abs(logits - wanted)[always].max()
+
+
+def test_processors_without_units_and_bi_encoders_stay_in_float32(units):
+    units(False)
+    assert isinstance(Student(student()).encoder, Cross)
+    units(True)
+    assert isinstance(Student(bi_student()).encoder, Bi)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_first_token_alone_gives_the_logits_of_the_whole_layer(attention, padded):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 64, "num_labels": len(GRADES)}
+    model = transformers.BertForSequenceClassification._from_config(transformers.BertConfig(**shape), attn_implementation=attention).eval()
+    mask = torch.ones(5, 9, dtype=torch.int64)
+    if padded:
+        mask[1, 4:], mask[3, 7:] = 0, 0
+    batch = {"input_ids": torch.randint(0, 64, (5, 9)), "attention_mask": mask, "token_type_ids": torch.randint(0, 2, (5, 9))}
+    with torch.inference_mode():
+        wanted, found = model(**batch).logits, FirstToken(model)(**batch)
+    assert found.shape == wanted.shape and torch.allclose(found, wanted, atol=1e-6)
+
+
+CURVE = st.lists(st.floats(0, 1), min_size=2, max_size=5).map(lambda right: Curve(tuple(numpy.linspace(0, 1, len(right))), tuple(sorted(right))))
+CALIBRATIONS = st.builds(
+    Calibration,
+    temperature=st.floats(0.2, 3),
+    curves=st.none() | st.tuples(*[CURVE] * len(GRADES)),
+    decision=st.tuples(*[st.floats(0.2, 5)] * len(GRADES)),
+    threshold=st.just(0.0) | st.floats(0.1, 0.9),
+)
+
+
+@given(CALIBRATIONS, st.floats(0.001, 0.3), st.integers(0, 2**32 - 1))
+def test_what_is_settled_stays_so_however_the_logits_are_moved(calibration, reach, seed):
+    rng = numpy.random.default_rng(seed)
+    logits = rng.normal(size=(40, len(GRADES))) * 3
+    settled = calibration.settled(logits, reach)
+
+    def said(values):
+        found = calibration.probabilities(values)
+        grades = calibration.grades(found)
+        return grades, found[numpy.arange(len(found)), grades] >= calibration.threshold
+
+    for moved in [logits + rng.uniform(-reach, reach, logits.shape) for _ in range(5)] + [logits + reach * rng.choice([-1, 1], logits.shape) for _ in range(20)]:
+        for before, after in zip(said(logits), said(moved), strict=True):
+            assert (before == after)[settled].all()
+
+
+def test_by_a_temperature_alone_just_those_rows_are_open_whose_two_best_are_close():
+    logits = numpy.array([[0.0, 1.0, 0.81, -5], [0.0, 1.0, 0.79, -5], [3.0, 0, 0, 0], [numpy.nan] * 4])
+    assert Calibration(temperature=2.0).settled(logits, 0.1).tolist() == [False, True, True, False]
+    sure = Calibration(threshold=0.5)
+    assert sure.settled(numpy.log([[0.52, 0.24, 0.12, 0.12], [0.6, 0.2, 0.1, 0.1], [0.45, 0.2, 0.2, 0.15]]), 0.05).tolist() == [False, True, True]
