@@ -13,9 +13,10 @@ import argparse
 import json
 from pathlib import Path
 
-from rl_study import METRICS, lines, profile
-from shared import sections
+from rl_study import knowledge, profile
+from shared import sections, studies
 from shared.commands import lore
+from shared.studies import METRICS, lines
 
 from lore_cli.stream import encode
 
@@ -25,10 +26,9 @@ SYSTEMS = ("cot-sft", "rl", "dpo")
 def train(run: Path, out: Path, pairs: int, steps: int, seed: int, tokens: list[str]) -> None:
     """Rollouts, preferences, model; each only when it is not there."""
     drawn, scored, preferred, model = out / "rollouts.jsonl", out / "scored.jsonl", out / "preferences.jsonl", out / "dpo"
-    knowledge = ["--knowledge", run / "market/glossary.jsonl"] if (run / "market/glossary.jsonl").is_file() else []
     makes = {
         drawn: ("rollout", run / "rl-pairs.jsonl", "--sample", pairs, "--judge", f"hf:{run / 'cot-sft'}", "--samples", 8, "--seed", seed, *tokens),
-        scored: ("reward", drawn, *knowledge),
+        scored: ("reward", drawn, *knowledge(run)),
         preferred: ("prefer", scored),
         model: ("dpo", preferred, "--model", run / "cot-sft", "--max-steps", steps, "--seed", seed),
     }
@@ -37,7 +37,7 @@ def train(run: Path, out: Path, pairs: int, steps: int, seed: int, tokens: list[
             lore("lore-rl", *words, "-o", target)
 
 
-def judged(run: Path, out: Path, pairs: int, seed: int, samples: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+def judged(run: Path, out: Path, pairs: int, seed: int, samples: list[str]) -> dict[str, studies.Metrics]:
     """By system but cot-sft, and by metric: a (cot-sft), b, difference, lo, hi; all on the pairs that the DPO model judged."""
     verdicts = out / "verdicts-dpo.jsonl"
     if not verdicts.exists():
@@ -54,11 +54,11 @@ def judged(run: Path, out: Path, pairs: int, seed: int, samples: list[str]) -> d
     return found
 
 
-def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+def table(found: dict[str, studies.Metrics]) -> str:
     first = next(iter(found.values()))
     rows = [["cot-sft", *(f"{first[name]['a']:.3f}" for name in METRICS)]]
     for system, metrics in found.items():
-        rows.append([system, *(f"{metrics[name]['b']:.3f} ({metrics[name]['difference']:+.3f} [{metrics[name]['lo']:+.3f}, {metrics[name]['hi']:+.3f}])" for name in METRICS)])
+        rows.append([system, *studies.cells(metrics)])
     return sections.markdown(["model", *METRICS.values()], rows)
 
 

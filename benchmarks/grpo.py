@@ -75,7 +75,7 @@ def plain(task: Any, base: str, settings: Any, folder: Path) -> list[tuple[float
     model, tokenizer = load_for_training(base)
     tokenizer.padding_side = "left"
     rows = Dataset.from_list([{"prompt": pair_prompt(pair, task.rulebook, task.prompt), "place": place} for place, pair in enumerate(task.pairs)])
-    config = rl.grpo_config(settings, rl.default_rate(model), folder, {"report_to": "none"})
+    config = rl.grpo_config(model, settings, rl.default_rate(model), folder, {"report_to": "none"})
     trainer = GRPOTrainer(model=model, reward_funcs=verifiable, args=config, train_dataset=rows, processing_class=tokenizer)
     trainer.train()
     return list(zip(useful, [row["step_time"] for row in trainer.state.log_history if "step_time" in row], strict=True))

@@ -99,20 +99,35 @@ def test_the_rl_study_leaves_out_each_part_of_weight_and_takes_the_profiles_sett
         benchmark.profile("default", "TASTE")
 
 
-def test_the_rl_study_counts_every_seed_as_a_pair_of_its_own(tmp_path: Path):
-    import rl_study as benchmark
+def test_a_study_counts_every_seed_as_a_pair_of_its_own(tmp_path: Path):
+    from shared import studies
 
-    written = benchmark.pooled(tmp_path, "rows.jsonl", iter([(1, {"id": "a", "query": "q"}), (2, {"id": "a", "query": "q"})]))
-    assert benchmark.lines(written) == [{"id": "a#1", "query": "q"}, {"id": "a#2", "query": "q"}]
-    written = benchmark.pooled(tmp_path, "rl.jsonl", iter([(1, {"id": "a", "judge": "hf:one"}), (2, {"id": "a", "judge": "hf:two"})]))
-    assert {row["judge"] for row in benchmark.lines(written)} == {"rl"}, "lore-rair compares one judge with one"
+    (tmp_path / "one").write_text('{"id": "a", "query": "q"}\n')
+    written = studies.pooled(tmp_path / "gold.jsonl", [1, 2], [tmp_path / "one"] * 2)
+    assert studies.lines(written) == [{"id": "a#1", "query": "q"}, {"id": "a#2", "query": "q"}]
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f'{{"id": "a", "judge": "hf:{name}"}}\n')
+    written = studies.pooled(tmp_path / "after.jsonl", [1, 2], [tmp_path / "one", tmp_path / "two"])
+    assert {row["judge"] for row in studies.lines(written)} == {"after"}, "lore-rair compares one judge with one"
+
+
+def test_the_tables_of_studies_tell_how_much_of_the_gap_is_closed(tmp_path: Path):
+    import few_traces
+    import rl_study
+
+    from shared.studies import METRICS
+
     metric = {"a": 0.6, "b": 0.7, "difference": 0.1, "lo": 0.05, "hi": 0.15}
-    found = {"all": {name: dict(metric) for name in benchmark.METRICS} | {"pass_at_k": metric | {"a": 0.8}}}
-    (benchmark.place(tmp_path, "all", 1)).mkdir()
-    (benchmark.place(tmp_path, "all", 1) / "model.manifest.json").write_text('{"counts": {"length_first": 20.0, "length_last": 19.0}}')
-    (benchmark.place(tmp_path, "all", 1) / "cpu.json").write_text("75.2")
-    last = benchmark.table(tmp_path, [1], found).splitlines()[-1]
+    found = {name: dict(metric) for name in METRICS} | {"pass_at_k": metric | {"a": 0.8}}
+    for folder in (rl_study.place(tmp_path, "all", 1), *(few_traces.place(tmp_path, seed, arm) for seed in (1, 2) for arm in (few_traces.SFT, few_traces.CONTINUED, few_traces.RL))):
+        folder.mkdir(parents=True)
+        (folder / "model.manifest.json").write_text('{"counts": {"length_first": 20.0, "length_last": 19.0}}')
+        (folder / "cpu.json").write_text("75.2")
+    last = rl_study.table(tmp_path, [1], {"all": found}).splitlines()[-1]
     assert "0.700 (+0.100 [+0.050, +0.150])" in last and last.endswith("| -1.0 | 75 | 50% |")
+    first, continued, rl = few_traces.table(tmp_path, [1, 2], {few_traces.CONTINUED: found, few_traces.RL: found}).splitlines()[2:]
+    assert first == "| SFT | 0.600 | 0.800 | 0.600 | 0.600 | 0.600 | – | 75 | 0% |"
+    assert continued.endswith("| – | 75 | 50% |") and rl.endswith("| -1.0 | 75 | 50% |")
 
 
 def test_plans_are_compared_by_traffic():

@@ -17,13 +17,14 @@ from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from lore_cli.errors import BadInput, Interrupted, Missing
-from lore_cli.models.hf import load_causal
+from lore_cli.models.hf import bfloat16_units, load_causal
 from lore_cli.progress import Log
 from lore_cli.train.checkpoints import Checkpoints, anywhere
 from lore_cli.train.curves import append_metrics, write_metrics
 from lore_cli.train.finite import require_finite, require_finite_weights
 
 IGNORED = -100
+_BFLOAT16_PAYS = 10_000_000  # weights from which a CPU with bfloat16 units trains faster by them: 1.0 times at 1.2M, 1.2 at 3.7M, 1.4 at 22M (an encoder), 1.6 at 51M [measured]
 
 
 def load_for_training(base: str, *, frozen: bool = False, quantization: Any = None) -> tuple[Any, Any]:
@@ -40,11 +41,12 @@ def load_for_training(base: str, *, frozen: bool = False, quantization: Any = No
     return model, tokenizer
 
 
-def trainer_basics(seed: int) -> dict[str, Any]:
-    """What every trainer is told, whatever it trains: bfloat16 and recomputed activations on a GPU only, finite losses, no output and no files of its own."""
+def trainer_basics(model: Any, seed: int) -> dict[str, Any]:
+    """What every trainer is told, whatever it trains: bfloat16 arithmetic where it pays, recomputed activations on a GPU only, finite losses, no output and no files of its own."""
     on_gpu = torch.cuda.is_available()
+    pays = on_gpu or bfloat16_units() and sum(weight.numel() for weight in model.parameters()) >= _BFLOAT16_PAYS
     return {
-        "max_grad_norm": 1.0, "use_cpu": not on_gpu, "bf16": on_gpu, "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu,
+        "max_grad_norm": 1.0, "use_cpu": not on_gpu, "bf16": pays, "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu,
         "logging_nan_inf_filter": False, "save_strategy": "no", "disable_tqdm": True, "seed": seed, "data_seed": seed,
     }  # fmt: skip
 

@@ -100,7 +100,7 @@ def fit(learner: CrossLoss, examples: Examples, rows: Sequence[int], settings: S
     of_texts = not isinstance(learner, BiLoss)
     trainer = (CrossEncoderTrainer if of_texts else SentenceTransformerTrainer)(
         model=learner.model,
-        args=_config(CrossEncoderTrainingArguments if of_texts else SentenceTransformerTrainingArguments, settings, schedule),
+        args=_config(learner.model, CrossEncoderTrainingArguments if of_texts else SentenceTransformerTrainingArguments, settings, schedule),
         train_dataset=data,
         loss=learner,
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)),
@@ -130,10 +130,10 @@ def _optimizer(learner: nn.Module, settings: Settings, fresh: bool) -> Any:
     return MuonAdamW(matrices, others, muon_rate=muon, adamw_rate=adamw)
 
 
-def _config(kind: type, settings: Settings, schedule: list[list[int]]) -> Any:
+def _config(model: Any, kind: type, settings: Settings, schedule: list[list[int]]) -> Any:
     return kind(
         output_dir=tempfile.gettempdir(),  # nothing is written there: the caller saves
-        **trainer_basics(settings.seed) | {"gradient_checkpointing": False},  # an encoder is small
+        **trainer_basics(model, settings.seed) | {"gradient_checkpointing": False},  # an encoder is small
         max_steps=len(schedule),
         per_device_train_batch_size=settings.batch_size,
         batch_sampler=lambda *_, **__: schedule,

@@ -70,7 +70,7 @@ def train(preferences: Sequence[Preference], base: str, settings: Settings, fold
         order=_order(len(rows), settings.max_steps * settings.batch, settings.seed),
         model=model,
         ref_model=copy.deepcopy(model),
-        args=_config(settings, rate, checkpoints.folder),
+        args=_config(model, settings, rate, checkpoints.folder),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[clock, Watch(log, clock, settings.max_steps, settings.max_seconds, ("loss", "rewards/margins", "rewards/accuracies")), checkpoints],
@@ -114,11 +114,11 @@ def _rows(preferences: Sequence[Preference], tokenizer: Any, context: int) -> li
     return [{"prompt_ids": one.ids[: one.prompt], "chosen_ids": one.ids[one.prompt :], "rejected_ids": two.ids[two.prompt :]} for one, two in zip(better, worse, strict=True)]
 
 
-def _config(settings: Settings, rate: float, folder: Path) -> DPOConfig:
+def _config(model: Any, settings: Settings, rate: float, folder: Path) -> DPOConfig:
     with_sft = settings.sft_weight > 0
     return DPOConfig(
         output_dir=str(folder),
-        **trainer_basics(settings.seed),
+        **trainer_basics(model, settings.seed),
         per_device_train_batch_size=settings.batch,
         learning_rate=rate,
         lr_scheduler_type="constant",

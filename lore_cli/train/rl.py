@@ -139,7 +139,7 @@ def train(
         taught=_taught(task, tokenizer, settings) if task.traces and settings.sft_weight else None,
         sft_weight=settings.sft_weight,
         model=model,
-        args=grpo_config(settings, rate, checkpoints.folder, tracked.settings),
+        args=grpo_config(model, settings, rate, checkpoints.folder, tracked.settings),
         train_dataset=Dataset.from_list([{"prompt": prompt.text} for prompt in sampling.prompts]),
         processing_class=tokenizer,
         optimizers=_optimizers(model, settings, rate),
@@ -260,11 +260,11 @@ def _overflow(trainer: Trainer, prompt: Prompt) -> BadInput | None:
     return None if finite else diverged(f"the logits are not finite at step {trainer.state.global_step}")
 
 
-def grpo_config(settings: Settings, rate: float, folder: Path, tracked: Mapping[str, Any]) -> GRPOConfig:
+def grpo_config(model: Any, settings: Settings, rate: float, folder: Path, tracked: Mapping[str, Any]) -> GRPOConfig:
     """TRL's settings for ours."""
     return GRPOConfig(
         output_dir=str(folder),
-        **trainer_basics(settings.seed),
+        **trainer_basics(model, settings.seed),
         per_device_train_batch_size=settings.generations * settings.prompts_per_step,
         steps_per_generation=settings.steps_per_generation,
         num_generations=settings.generations,

@@ -82,7 +82,8 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         if self._taught is None:
             self._taught = self._taught_from(self.state.global_step)
         batch = {name: values.to(loss.device) for name, values in next(self._taught).items()}
-        learnt = completion_loss(model, batch)
+        with self.accelerator.autocast():
+            learnt = completion_loss(model, batch)
         self._note({"rl_loss": loss.item(), "sft_loss": learnt.item(), "sft_loss_weighted": self._sft_weight * learnt.item()})
         return loss + self._sft_weight * learnt
 

@@ -79,7 +79,7 @@ def train(traces: Sequence[Trace], settings: Settings, folder: Path, checkpoints
     evaluation = [Evaluation(held_out, checkpoints)] if held_out else []
     trainer = _Trainer(
         model=model,
-        args=_config(settings, steps, checkpoints.folder, tracked.settings),
+        args=_config(model, settings, steps, checkpoints.folder, tracked.settings),
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in data], "prompt": [row.prompt for row in data]}),
         data_collator=_collator(settings, tokenizer),
         processing_class=tokenizer,
@@ -118,7 +118,8 @@ class _Trainer(Resumable, Evaluated, SFTTrainer):
         return self.accelerator.prepare(loader)
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        return completion_loss(model, inputs)
+        with self.accelerator.autocast():  # around the model itself it is skipped by what `completion_loss` calls
+            return completion_loss(model, inputs)
 
 
 def _model(rows: Sequence[Trace], settings: Settings) -> tuple[Any, Any]:
@@ -176,10 +177,10 @@ def _optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 
-def _config(settings: Settings, steps: int, folder: Path, tracked: dict[str, Any]) -> SFTConfig:
+def _config(model: Any, settings: Settings, steps: int, folder: Path, tracked: dict[str, Any]) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
-        **trainer_basics(settings.seed),
+        **trainer_basics(model, settings.seed),
         per_device_train_batch_size=1,
         max_steps=steps,
         max_length=None,
