@@ -106,6 +106,20 @@ def test_bytes_that_are_no_request(served, data):
     assert served.ask("GET", "/healthz").status == 200
 
 
+def counted(served, status: int) -> float:
+    """Requests of a status, as `/metrics` tells them."""
+    text = served.ask("GET", "/metrics").body.decode()
+    found = re.search(rf'^lore_requests_total{{status="{status}"}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+def test_what_is_refused_before_it_is_a_request_is_counted(served):
+    before = counted(served, 400), counted(served, 431)
+    served.raw(b"GET / HTTP/1.1\r\n\r\n")
+    served.raw(b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000)
+    assert (counted(served, 400), counted(served, 431)) == (before[0] + 1, before[1] + 1)
+
+
 def test_what_is_no_body_is_bounded(served):
     chunked = b"POST /v1/judge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     endless = (

@@ -69,7 +69,7 @@ def cli(
     port = listening.getsockname()[1]
     made = app.make_app(serving, counters, app.Limits(max_bytes, max_items, patience_s), token, access_log)
     started = functools.partial(run.log.say, f"listening on http://{host}:{port}, plan {serving.system.plan_hash}", port=port)
-    server.run(made, listening, server.Patience(patience_s), server.Hooks(started, serving.stop, serving.reload))
+    server.run(made, listening, server.Patience(patience_s), server.Hooks(started, serving.stop, serving.reload, counters.refused))
     run.log.say("stopped; every request taken was answered")
     return EXIT_DONE
 

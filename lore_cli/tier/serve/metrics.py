@@ -29,6 +29,12 @@ class Metrics:
         self._shed = prometheus.Counter("lore_shed_requests", "Requests refused with 503 because of overload", **made)
         self._changes = prometheus.Counter("lore_changes", "Plans and cache generations taken up or refused while serving", ["what", "outcome"], **made)
 
+    def refused(self, status: int) -> None:
+        """A reply to what never became a request: bytes that are none (400), a head without end (431), a connection too many (503)."""
+        self._requests.labels(str(status)).inc()
+        if status == 503:
+            self.shed()
+
     def watch(self, name: str, told: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
         self._gauge(name, told, registry=self._registry).set_function(value)

@@ -30,8 +30,10 @@ def _reply(status: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
 
 
-_SHED = _reply(b"503 Service Unavailable\r\nretry-after: 1", b'{"error":"too many connections","next":"ask again in 1 s"}')
-_LONG_HEAD = _reply(b"431 Request Header Fields Too Large", b'{"error":"the head is larger than 65536 bytes","next":"send fewer headers"}')
+_REPLIES = {
+    503: _reply(b"503 Service Unavailable\r\nretry-after: 1", b'{"error":"too many connections","next":"ask again in 1 s"}'),
+    431: _reply(b"431 Request Header Fields Too Large", b'{"error":"the head is larger than 65536 bytes","next":"send fewer headers"}'),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +51,26 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What is called when the server takes requests, when it is told to stop (SIGTERM, SIGINT), and at SIGHUP."""
+    """What is called when the server takes requests, when it is told to stop (SIGTERM, SIGINT), at SIGHUP, and with the status of a reply that the app never saw."""
 
     started: Callable[[], None]
     stopping: Callable[[], None]
     hangup: Callable[[], None]
+    refused: Callable[[int], None]
 
 
 class PatientProtocol(HttpToolsProtocol):
     """A connection whose requests must begin within a time."""
 
-    patience = Patience()
+    patience: Patience
+    refused: Callable[[int], None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_due: asyncio.TimerHandle | None = None
         self._framing = 0
         if len(self.connections) > self.patience.connections:
-            self._end_with(_SHED)
+            self._end_with(503)
             return
         self._expect_head()
 
@@ -80,7 +84,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self._in_request():
             self._head_is_there()
         if self._framing > _MOST_FRAMING and not self.transport.is_closing():
-            self._end_with(_LONG_HEAD)
+            self._end_with(431)
 
     def on_headers_complete(self) -> None:
         if self.parser.get_http_version() == "1.1" and not any(name == b"host" for name, _ in self.headers):
@@ -99,8 +103,13 @@ class PatientProtocol(HttpToolsProtocol):
         self._head_is_there()
         super().connection_lost(exc)
 
-    def _end_with(self, reply: bytes) -> None:
-        self.transport.write(reply)
+    def send_400_response(self, msg: str) -> None:
+        self.refused(400)
+        super().send_400_response(msg)
+
+    def _end_with(self, status: int) -> None:
+        self.refused(status)
+        self.transport.write(_REPLIES[status])
         self.transport.close()
 
     def _in_request(self) -> bool:
@@ -153,7 +162,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run(app: Any, listening: socket.socket, patience: Patience, hooks: Hooks) -> None:
     """Serve until told to stop."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients do wrong is in the counters
-    protocol = type("Protocol", (PatientProtocol,), {"patience": patience})
+    protocol = type("Protocol", (PatientProtocol,), {"patience": patience, "refused": staticmethod(hooks.refused)})
     config = uvicorn.Config(
         app, http=protocol, ws="none", loop="asyncio", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_keep_alive=patience.idle_s, timeout_graceful_shutdown=patience.stop_s,
