@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("pairs", metavar="PAIRS")
     parser.add_argument("--seconds", type=float, default=40, help="training time of each student (default: 40)")
     parser.add_argument("--minilm", type=Path, help="a student of that encoder, on the same side of the split; without it one is trained")
-    parser.add_argument("--rows", type=int, default=1000, help="pairs to judge (default: 1000)")
+    parser.add_argument("--rows", type=int, default=4000, help="pairs to judge (default: 4000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each system (default: 3)")
     parser.add_argument("--write", action="store_true", help="put the table in docs/results.md")
     given = parser.parse_args()
