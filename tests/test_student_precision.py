@@ -55,6 +55,15 @@ def test_rows_that_rounding_could_turn_are_computed_in_float32(units):
     assert sum(read) == (~always).sum() and abs(logits - wanted)[~always].max() < 1e-4 < abs(logits - wanted)[always].max()
 
 
+def test_an_encoder_that_rounds_more_than_is_allowed_for_is_computed_in_float32(units):
+    units(True)
+    found = Student(student()).encoder
+    worse = Cross(found.rough.tokens, lambda batch: found.rough.run(batch) + 0.2)
+    read = found.read([("navy sofa", "a navy sofa"), ("lamp", "a chair"), ("red lamp", "a lamp")])
+    twice = Twice(worse, found.exact, lambda logits, reach: numpy.array([True, False, True]))
+    assert abs(twice.logits(read, 16) - found.exact.logits(read, 16)).max() < 1e-5
+
+
 def test_processors_without_units_and_bi_encoders_stay_in_float32(units):
     units(False)
     assert isinstance(Student(student()).encoder, Cross)

@@ -104,6 +104,7 @@ class Cross:
 class Twice:
     """The same cross-encoder in bfloat16 for all rows, and in float32 for those where the rounding could turn a grade [ours].
 
+    Those also tell how much it rounds: where that is more than was allowed for, all rows are computed in float32.
     settled: (logits, what each may be off by) → the rows whose grade is the same all the same (`Calibration.settled`).
     """
 
@@ -118,7 +119,10 @@ class Twice:
         found = self.rough.logits(read, batch_size)
         still_open = [row for row, sure in enumerate(self.settled(found, _ROUNDING).tolist()) if not sure]
         if still_open:
-            found[still_open] = self.exact.logits([read[row] for row in still_open], batch_size)
+            again = self.exact.logits([read[row] for row in still_open], batch_size)
+            if (abs(again - found[still_open]) > _ROUNDING).any():
+                return self.exact.logits(read, batch_size)
+            found[still_open] = again
         return found
 
 

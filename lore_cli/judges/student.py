@@ -101,7 +101,7 @@ def _plain(text: str, longest: int) -> str:
 class Student:
     """A loaded student: pairs in, probabilities over L1..L4 out. What lies on the disk may be replaced afterwards: this one goes on as it was loaded.
 
-    exact: in float32 alone. Else a processor with bfloat16 units uses them: the same grades, and probabilities that may differ in the third digit.
+    exact: in float32 alone. Else a processor with bfloat16 units uses them: the same grades, and probabilities that may differ by 0.01.
     """
 
     def __init__(self, folder: Path, exact: bool = False) -> None:
