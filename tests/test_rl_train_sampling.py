@@ -171,6 +171,10 @@ def test_a_reward_that_gets_no_better_rings_and_one_that_grows_does_not():
     limits = parse_limits(["no-progress=20"])
     assert alarm([{"drawn/reward": 0.01 * step} for step in range(100)], limits) is None
     assert "no better mean reward" in str(alarm([{"drawn/reward": min(0.01 * step, 0.3)} for step in range(100)], limits))
+    lost_and_regained = [{"drawn/reward": value} for value in [1.2] * 10 + [1.0 + 0.002 * step for step in range(80)]]
+    assert alarm(lost_and_regained, limits) is None
+    assert "no better mean reward" in str(alarm([*lost_and_regained, *lost_and_regained[-1:] * 30], limits)), "it stays below where it began"
+    assert alarm([{"drawn/reward": 0.5}] * 12, parse_limits(["no-progress=1", "patience=1"])) is not None
 
 
 @pytest.mark.parametrize("wrong", ["kl", "kl=", "kl=-1", "kl=nan", "kl=inf", "taste=1", "patience=0.5", "patience=off"])

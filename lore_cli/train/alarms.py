@@ -36,7 +36,7 @@ LIMITS: dict[str, float] = {
     "patience": 10,
 }  # fmt: skip
 """kl: nats per token. zero-spread: share of the groups drawn that teach nothing. clipped: share of answers cut at the longest. no-progress: steps without
-a better mean reward. patience: steps in a row, and those that a mean reward is taken over."""
+a better mean reward, the later half of them no better than the earlier: a reward that a high rate has cost at first, and that comes back, is progress. patience: steps in a row, and those that a mean reward is taken over."""
 
 _START = 5
 
@@ -84,5 +84,8 @@ def alarm(history: Sequence[Mapping[str, float]], limits: Mapping[str, float]) -
 def _no_progress(rewards: Sequence[float], limit: float, window: int) -> str | None:
     means = [statistics.fmean(rewards[max(0, end - window) : end]) for end in range(window, len(rewards) + 1)]
     if means and len(means) - 1 - means.index(max(means)) >= limit:
+        last = rewards[-max(2, int(limit)) :]
+        if statistics.fmean(last[len(last) // 2 :]) > statistics.fmean(last[: len(last) // 2]):
+            return None
         return f"no better mean reward than {max(means):.3g} in the last {limit:g} steps (now {means[-1]:.3g})"
     return None
