@@ -33,7 +33,7 @@ SFT, CONTINUED, RL = "SFT", "SFT continued", "RL"
 SETS = {"held-out": "Held-out pairs, mixed as the training pairs are", "benchmark": "The benchmark, of which more than half is Hard or Visual"}
 USUAL_SFT = "--from-scratch tiny --max-steps 1450"
 USUAL_CONTINUED = "--optimizer muon --rate 1e-3 --max-steps 1000"
-USUAL_RL = "--max-steps 500 --prompts-per-step 16 --optimizer muon --rate 1.5e-3 --beta 0 --process-weight 1 --sft-weight 1 --max-new-tokens 96 --alarm no-progress=off"
+USUAL_RL = "--max-steps 500 --prompts-per-step 16 --optimizer muon --rate 1.5e-3 --beta 0 --process-weight 1 --sft-weight 1 --max-new-tokens 96"
 
 
 def sampled(run: Path, out: Path, traces: int, rows: int) -> None:
