@@ -67,7 +67,7 @@ def disturbed(words, many, folder, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_interrupted_run_says_so_in_one_line_and_is_finished_by_resume(words, number, many, tmp_path):
     code, said = disturbed(words, many, tmp_path, number)
-    assert code == 130 and said.count("\n") == 1 and "interrupted" in said and "Traceback" not in said
+    assert (code, said.count("\n")) == (130, 1) and "interrupted" in said and "Traceback" not in said, said
     assert {file.name for file in tmp_path.iterdir()} == {"out.jsonl.ledger"}
     whole = tmp_path / "whole.jsonl"
     assert lore(*words, many, "-o", whole).code == 0
