@@ -1,5 +1,6 @@
 """How a command ends when Python itself drops a Ctrl-C: it comes again, and other losses are told as they were."""
 
+import errno
 import gc
 import os
 import signal
@@ -77,3 +78,17 @@ def test_what_else_python_drops_is_told_as_before_and_the_work_goes_on(monkeypat
         lost_in_del(lambda: 1 / 0)
 
     assert ending.run(command, "lore-toy", []) == 0 and told == [ZeroDivisionError]
+
+
+def test_an_error_in_the_clean_up_of_an_interruption_is_an_interruption_and_another_is_not(capsys):
+    @click.command()
+    @click.option("--ctrl-c", is_flag=True)
+    def command(ctrl_c):
+        try:
+            if ctrl_c:
+                raise KeyboardInterrupt
+        finally:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    assert ending.run(command, "lore-toy", ["--ctrl-c"]) == 130 and capsys.readouterr().err.startswith("lore-toy: interrupted")
+    assert ending.run(command, "lore-toy", []) == 4 and "Bad file descriptor" in capsys.readouterr().err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 
 import pytest
 
@@ -48,6 +50,23 @@ def test_each_pair_goes_to_its_tier_and_comes_back_in_order(shop):
     assert {one.judge for one in answers} == {"tier:plan.json"}
     assert all(one.latency_ms >= 0 and one.error is None for one in answers)
     assert 95 <= answers[1].raw["age_s"] <= 200 and answers[1].query == "NAVY  sofa"
+
+
+def test_what_is_loaded_is_not_looked_through_at_every_collection_but_what_was_replaced_is_let_go(shop):
+    class Left:
+        pass
+
+    opened = tiered.open(str(shop[1]), JudgeSettings(load_rulebook()), student="rulebook:")
+    assert not any(found is opened for found in gc.get_objects()) and gc.get_freeze_count() > 10_000
+    left = Left()
+    left.itself = left
+    gone = weakref.ref(left)
+    gc.freeze()
+    del left
+    gc.collect()
+    assert gone() is not None, "what is frozen stays"
+    tiered.open(str(shop[1]), JudgeSettings(load_rulebook()), student="rulebook:")
+    assert gone() is None
 
 
 def test_a_student_that_is_not_sure_hands_over(shop):

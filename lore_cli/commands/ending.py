@@ -18,6 +18,7 @@ import orjson
 from lore_cli import errors
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_INTERRUPTED = "interrupted; nothing half-written was published (--resume continues where the command offers it)"
 _AGAIN_S = 0.02  # after so many seconds a lost Ctrl-C comes again, from outside the callback that lost it
 
 
@@ -89,14 +90,23 @@ def _outcome(command: click.Command, name: str, arguments: list[str] | None, sta
     except errors.LoreError as error:
         return error.exit_code, str(error)
     except (KeyboardInterrupt, click.Abort):
-        return errors.EXIT_INTERRUPTED, "interrupted; nothing half-written was published (--resume continues where the command offers it)"
+        return errors.EXIT_INTERRUPTED, _INTERRUPTED
     except BrokenPipeError:
         return errors.EXIT_DONE, ""
     except MemoryError:
         return errors.EXIT_MISSING, "out of memory; nothing half-written was published\n  next: see the command's help for what it keeps in memory, or pass --limit"
     except OSError as error:  # the machine's, not the program's: a full disk, a path that cannot be written
+        if _of_interruption(error):
+            return errors.EXIT_INTERRUPTED, _INTERRUPTED
         hint = "free some space; --resume continues where the command offers it" if error.errno in _FULL else "check the path and its permissions"
         return errors.EXIT_MISSING, f"{error.filename or 'output'}: {error.strerror or error}; nothing half-written was published\n  next: {hint}"
+
+
+def _of_interruption(error: BaseException | None) -> bool:
+    """Whether an error came while a Ctrl-C was cleaned up after: `shutil.rmtree`, interrupted in `os.close`, closes a second time and fails."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _usage(error: click.ClickException) -> str:
