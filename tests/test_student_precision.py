@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy
+import orjson
 import pytest
 import torch
 import transformers
+from commands_run import lore
 from hypothesis import given
 from hypothesis import strategies as st
-from test_distill import soft, soft_rows, student
+from test_distill import soft, soft_rows, student, write_soft
 from test_distill_students import bi_student
 
 from lore_cli.judges.calibrated import Calibration, Curve
-from lore_cli.judges.encoders import Bi, Cross, Twice
+from lore_cli.judges.encoders import Bi, Cross, Rounding, Twice
 from lore_cli.models.first_token import FirstToken
 from lore_cli.judges.student import Student
 from lore_cli.models import hf
 from lore_cli.records import GRADES
+from lore_cli.train import distilling
 
 pytestmark = pytest.mark.usefixtures("toy_size")
 
@@ -41,7 +46,7 @@ def test_bfloat16_gives_the_grades_of_float32(units):
     assert isinstance(quick.encoder, Twice) and isinstance(exact.encoder, Cross)
     assert grades_of(quick) == grades_of(exact) and len(set(grades_of(exact))) > 1
     rough, found = (encoder.logits(quick.read(pairs()), 16) for encoder in (quick.encoder.rough, exact.encoder))
-    assert 0 < abs(rough - found).max() < 0.05, "it is bfloat16, and within what is allowed for"
+    assert 0 < abs(rough - found).max() < quick.info.rounding, "it is bfloat16, and within what is allowed for"
 
 
 def test_rows_that_rounding_could_turn_are_computed_in_float32(units):
@@ -50,7 +55,8 @@ def test_rows_that_rounding_could_turn_are_computed_in_float32(units):
     exact = found.encoder.exact.run
     tokens = found.encoder.exact.tokens
     always = numpy.arange(len(pairs())) % 3 != 0  # every third is in doubt
-    twice = Twice(found.encoder.rough, Cross(tokens, lambda batch: (read.append(len(batch["input_ids"])), exact(batch))[1]), lambda logits, reach: always)
+    counted = Cross(tokens, lambda batch: (read.append(len(batch["input_ids"])), exact(batch))[1])
+    twice = Twice(found.encoder.rough, counted, Rounding(found.info.rounding, lambda logits, reach: always))
     logits, wanted = twice.logits(found.read(pairs()), 16), Student(student(), exact=True).encoder.logits(found.read(pairs()), 16)
     assert sum(read) == (~always).sum() and abs(logits - wanted)[~always].max() < 1e-4 < abs(logits - wanted)[always].max()
 
@@ -60,7 +66,7 @@ def test_an_encoder_that_rounds_more_than_is_allowed_for_is_computed_in_float32(
     found = Student(student()).encoder
     worse = Cross(found.rough.tokens, lambda batch: found.rough.run(batch) + 0.2)
     read = found.read([("navy sofa", "a navy sofa"), ("lamp", "a chair"), ("red lamp", "a lamp")])
-    twice = Twice(worse, found.exact, lambda logits, reach: numpy.array([True, False, True]))
+    twice = Twice(worse, found.exact, Rounding(found.rounding.reach, lambda logits, reach: numpy.array([True, False, True])))
     assert abs(twice.logits(read, 16) - found.exact.logits(read, 16)).max() < 1e-5
 
 
@@ -68,7 +74,25 @@ def test_processors_without_units_and_bi_encoders_stay_in_float32(units):
     units(False)
     assert isinstance(Student(student()).encoder, Cross)
     units(True)
-    assert isinstance(Student(bi_student()).encoder, Bi)
+    assert isinstance(Student(bi_student()).encoder, Bi) and Student(bi_student()).info.rounding is None
+
+
+def test_a_student_of_which_no_rounding_is_known_stays_in_float32(units, tmp_path):
+    units(True)
+    older = shutil.copytree(student(), tmp_path / "older")
+    description = orjson.loads((older / "student.json").read_bytes())
+    assert 0 < description.pop("rounding") < 0.1
+    (older / "student.json").write_bytes(orjson.dumps(description))
+    assert isinstance(Student(older).encoder, Cross) and grades_of(Student(older)) == grades_of(Student(student()))
+
+
+def test_a_student_that_would_compute_most_rows_twice_is_run_in_float32(units, tmp_path, monkeypatch):
+    units(True)
+    monkeypatch.setattr(distilling, "_ALLOWED", 1e4)
+    done = lore("lore-distill", "train", write_soft(tmp_path), "--epochs", 0.1, "--held-out", 0.3, "--seed", 1, "-o", tmp_path / "student")
+    assert done.code == 0, done.err
+    found = Student(tmp_path / "student")
+    assert found.info.report["agreement"]["rows"] and found.info.rounding is None and isinstance(found.encoder, Cross)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

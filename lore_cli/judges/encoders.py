@@ -7,7 +7,6 @@ are too small to be shared between threads. torch computes in bfloat16 where the
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -26,13 +25,11 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 ONNX_FILE, HEAD_FILE = "model.onnx", "head.safetensors"
-_ROUNDING = 0.06  # what bfloat16 may add to a logit or take from it [measured: up to 0.054, two logits of a pair up to 0.095 apart; MiniLM, 10,433 and 4,000 pairs]
 _RUN_ROWS = 16  # rows of a batch of ONNX Runtime: more are no faster, and leave threads without work; the same whatever their number, so that int8 scores are
 _KEPT_ITEMS = 100_000  # item vectors a bi-encoder remembers: 150 MB at width 384
 Texts = Sequence[tuple[str, str]]
 Spread = Callable[[Callable[[list[int]], "Array"], Sequence[list[int]]], "Iterable[Array]"]
 """`map`, or that of threads."""
-Settled = Callable[["Array", float], "Array"]
 
 
 class Encoder(Protocol):
@@ -101,26 +98,33 @@ class Cross:
 
 
 @dataclass(frozen=True, slots=True)
+class Rounding:
+    """What a student may be off by in bfloat16. reach: of a logit, at most; settled: (logits, reach) → the rows whose grade is the same all the same (`Calibration.settled`)."""
+
+    reach: float
+    settled: Callable[[Array, float], Array]
+
+
+@dataclass(frozen=True, slots=True)
 class Twice:
     """The same cross-encoder in bfloat16 for all rows, and in float32 for those where the rounding could turn a grade [ours].
 
     Those also tell how much it rounds: where that is more than was allowed for, all rows are computed in float32.
-    settled: (logits, what each may be off by) → the rows whose grade is the same all the same (`Calibration.settled`).
     """
 
     rough: Cross
     exact: Cross
-    settled: Settled
+    rounding: Rounding
 
     def read(self, texts: Texts) -> Any:
         return self.exact.read(texts)
 
     def logits(self, read: Any, batch_size: int) -> Array:
-        found = self.rough.logits(read, batch_size)
-        still_open = [row for row, sure in enumerate(self.settled(found, _ROUNDING).tolist()) if not sure]
+        found, reach = self.rough.logits(read, batch_size), self.rounding.reach
+        still_open = [row for row, sure in enumerate(self.rounding.settled(found, reach).tolist()) if not sure]
         if still_open:
             again = self.exact.logits([read[row] for row in still_open], batch_size)
-            if (abs(again - found[still_open]) > _ROUNDING).any():
+            if (abs(again - found[still_open]) > reach).any():
                 return self.exact.logits(read, batch_size)
             found[still_open] = again
         return found
@@ -159,15 +163,15 @@ class Bi:
         return (joined @ self.weight.T + self.bias)[:, : len(GRADES)].astype("float64")
 
 
-def open_encoder(folder: Path, architecture: str, max_length: int, settled: Settled | None = None) -> Encoder:
-    """The encoder of a student directory: ONNX Runtime where there is an ONNX file, else torch; that in float32 alone when `settled` is not given.
+def open_encoder(folder: Path, architecture: str, max_length: int, rounding: Rounding | None = None) -> Encoder:
+    """The encoder of a student directory: ONNX Runtime where there is an ONNX file, else torch; that in float32 alone when `rounding` is not given.
 
     Raises `BadInput` when it cannot be loaded.
     """
     try:
         if (folder / ONNX_FILE).is_file():
             return _onnx(folder, max_length)
-        return _bi(folder, max_length) if architecture == "bi" else _cross(folder, max_length, settled)
+        return _bi(folder, max_length) if architecture == "bi" else _cross(folder, max_length, rounding)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         hint = "train it again with lore-distill train"
         raise BadInput(f"cannot be loaded as an encoder: {str(error).splitlines()[0]}", where=str(folder), hint=hint) from error
@@ -188,17 +192,23 @@ def _onnx(folder: Path, max_length: int) -> Cross:
     return Cross(tokens, lambda batch: session.run(None, batch)[0], _RUN_ROWS, threads.map)
 
 
-def _cross(folder: Path, max_length: int, settled: Settled | None) -> Cross | Twice:
+def open_rough(folder: Path, max_length: int) -> Cross:
+    """The cross-encoder of a student directory in bfloat16."""
     import torch
 
+    from lore_cli.models.first_token import grading
+
+    model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
+    return Cross(tokens, _inference(grading(model.to(torch.bfloat16))))
+
+
+def _cross(folder: Path, max_length: int, rounding: Rounding | None) -> Cross | Twice:
     from lore_cli.models.first_token import grading
     from lore_cli.models.hf import bfloat16_units
 
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
     exact = Cross(tokens, _inference(grading(model)))
-    if settled is None or not bfloat16_units():
-        return exact
-    return Twice(Cross(tokens, _inference(grading(copy.deepcopy(model).to(torch.bfloat16)))), exact, settled)
+    return exact if rounding is None or not bfloat16_units() else Twice(open_rough(folder, max_length), exact, rounding)
 
 
 def _bi(folder: Path, max_length: int) -> Bi:

@@ -23,7 +23,7 @@ from lore_cli.answer import item_lines, need_text, one_line
 from lore_cli.errors import BadInput, Missing
 from lore_cli.judges import JudgeSettings
 from lore_cli.judges.calibrated import Calibration
-from lore_cli.judges.encoders import open_encoder
+from lore_cli.judges.encoders import Rounding, open_encoder
 from lore_cli.models import directory_hash
 from lore_cli.path.follow import follow
 from lore_cli.path.knowledge import Glossary, load_glossary
@@ -50,7 +50,10 @@ _BRACKETS = re.compile(r"[\[\]]")
 
 
 class StudentInfo(msgspec.Struct, frozen=True):
-    """student.json. architecture: cross (query and item read together) or bi (apart). glossary: whether glossary.jsonl lies beside it. `report` says how well it learnt."""
+    """student.json. architecture: cross (query and item read together) or bi (apart). glossary: whether glossary.jsonl lies beside it. `report` says how well it learnt.
+
+    rounding: what bfloat16 may add to a logit or take from it; None: the student is to be run in float32 alone.
+    """
 
     format: int
     architecture: Architecture
@@ -62,6 +65,7 @@ class StudentInfo(msgspec.Struct, frozen=True):
     base: str
     teacher: dict[str, Any]
     report: dict[str, Any]
+    rounding: float | None = None
 
 
 def path_tokens(rulebook: Rulebook) -> list[str]:
@@ -113,7 +117,8 @@ class Student:
         if rulebook.hash != self.info.rulebook_hash:
             raise BadInput("is not the rulebook the student was trained with", where=str(folder / "rulebook.toml"), hint="train it again, or put the file back")
         self.reader = Reader(self.info.features, rulebook, load_glossary([folder / "glossary.jsonl"] if self.info.glossary else []))
-        self.encoder = open_encoder(folder, self.info.architecture, self.info.max_length, None if exact else self.info.calibration.settled)
+        rounding = None if exact or self.info.rounding is None else Rounding(self.info.rounding, self.info.calibration.settled)
+        self.encoder = open_encoder(folder, self.info.architecture, self.info.max_length, rounding)
         if directory_hash(folder) != self.hash:
             raise BadInput("was replaced while it was being loaded", where=str(folder), hint="try again")
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from lore_cli.judges.calibrated import Calibration
-from lore_cli.judges.encoders import open_encoder
+from lore_cli.judges.encoders import open_encoder, open_rough
 from lore_cli.judges.student import FORMAT, Architecture, Reader, StudentInfo, path_tokens
 from lore_cli.progress import Log
 from lore_cli.stream import write_json_atomic
@@ -23,6 +23,9 @@ from lore_cli.train.soft import SoftRow, Weights, split
 
 _FRESH_RATES, _GIVEN_RATE = (0.01, 2e-3), 5e-5
 _BATCH = 64  # of the held-out rows
+_ROUNDED = 1000  # held-out rows that are computed in bfloat16 too
+_MOSTLY = 0.5  # of them keep their grade in bfloat16, or float32 alone is faster [ours]
+_ALLOWED = 2.0  # times what bfloat16 was off by on them at most is allowed for on others [ours; measured: docs/distilling.md]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def distil(rows: Sequence[SoftRow], reader: Reader, plan: Plan, folder: Path, se
     log.say(f"{len(training)} rows to learn, {len(held_out)} held out, {examples.skipped} without any grade; {size:.2f}M weights")
     spent = distill.fit(learner, examples, training, settings, plan.base is None, log)
     distill.save(learner, folder)
-    calibration, agreed = _held_out(folder, examples, held_out, plan)
+    calibration, rounding, agreed = _held_out(folder, examples, held_out, plan)
     info = StudentInfo(
         format=FORMAT,
         architecture=plan.architecture,
@@ -82,6 +85,7 @@ def distil(rows: Sequence[SoftRow], reader: Reader, plan: Plan, folder: Path, se
             "training": spent,
             "agreement": agreed,
         },
+        rounding=rounding,
     )
     write_json_atomic(folder / "student.json", msgspec.to_builtins(info))
     return info
@@ -106,17 +110,25 @@ def _start(examples: Examples, training: Sequence[int], reader: Reader, plan: Pl
     return encoder.build(tokenizer, shape, labels, plan.max_length, seed), tokenizer
 
 
-def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan) -> tuple[Calibration, dict[str, Any]]:
-    """Calibration and agreement on the held-out rows, by the student as it was written and will be run."""
+def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan) -> tuple[Calibration, float | None, dict[str, Any]]:
+    """Calibration, rounding and agreement on the held-out rows, by the student as it was written and will be run."""
     written = open_encoder(folder, plan.architecture, plan.max_length)
-    logits = written.logits(written.read([examples.texts[row] for row in rows]), _BATCH)
+    read = written.read([examples.texts[row] for row in rows])
+    logits = written.logits(read, _BATCH)
     target, teacher, human = (part.numpy()[list(rows)] for part in (examples.targets.grades, examples.teacher, examples.human))
     reference = teacher.copy()
     reference[teacher < 0] = human[teacher < 0]
     calibration = calibrate.fit(logits, target, reference, plan.calibration, plan.decide, plan.target_error)
     found = calibration.probabilities(logits)
     given = calibration.grades(found)
-    return calibration, agreement(given, found[range(len(given)), given], teacher, human, [examples.rows[row] for row in rows])
+    rounding = _rounding(folder, plan, read[:_ROUNDED], logits[:_ROUNDED], calibration) if rows and plan.architecture == "cross" else None
+    return calibration, rounding, agreement(given, found[range(len(given)), given], teacher, human, [examples.rows[row] for row in rows])
+
+
+def _rounding(folder: Path, plan: Plan, read: Any, logits: Any, calibration: Calibration) -> float | None:
+    """What is allowed for when the student is run in bfloat16. None where most grades would be open then, so that float32 alone is faster."""
+    reach = _ALLOWED * float(abs(open_rough(folder, plan.max_length).logits(read, _BATCH) - logits).max())
+    return reach if calibration.settled(logits, reach).mean() > _MOSTLY else None
 
 
 def summary(info: StudentInfo) -> str:
