@@ -106,7 +106,7 @@ def test_a_broken_file_is_bad_input(tmp_path):
         judge_of(tmp_path / "broken")
 
 
-def test_an_encoder_of_another_kind_is_trained_and_exported(tmp_path):
+def test_an_encoder_of_another_kind_is_trained_and_exported(float32, tmp_path):
     import transformers
 
     from lore_cli.train import encoder

