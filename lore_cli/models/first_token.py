@@ -1,6 +1,6 @@
 """The shortest ways through an encoder whose head reads the first token.
 
-A BERT's last layer is computed for that token alone [ours]: the same logits with 40 % less work in an encoder of two layers, 14 % less in one of six. Used where
+A BERT's last layer is computed for that token alone [ours]: the same logits with 48 % less work in an encoder of two layers, 16 % less in one of six. Used where
 a student is run by torch, and in its ONNX graph.
 """
 
@@ -33,15 +33,18 @@ class FirstToken(nn.Module):
 
 
 def _attended(attention: Any, first: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """What the first token takes from all of them, (rows, 1, width)."""
+    """What the first token takes from all of them, (rows, 1, width).
+
+    Keys and values of the tokens are not made: q · (K h) = (Kᵀ q) · h, and the sum of weighted values is V of the weighted sum; a key's bias moves all of a row's
+    scores alike. With a single query for each head that is a product for a row instead of one for each token.
+    """
     heads, width = attention.num_attention_heads, attention.attention_head_size
-
-    def split(values: torch.Tensor) -> torch.Tensor:
-        return values.view(values.shape[0], values.shape[1], heads, width).transpose(1, 2)
-
-    query, key, value = split(attention.query(first)), split(attention.key(hidden)), split(attention.value(hidden))
+    rows, _, wide = hidden.shape
+    key, value = attention.key.weight.view(heads, width, wide), attention.value.weight.view(heads, width, wide)
+    asked = torch.einsum("rhw,hwd->rhd", attention.query(first).view(rows, heads, width), key)
     of_first = None if mask is None else mask[:, :, :1]  # none where nothing is padded
-    return nn.functional.scaled_dot_product_attention(query, key, value, of_first).transpose(1, 2).flatten(2)
+    taken = nn.functional.scaled_dot_product_attention(asked[:, None], hidden[:, None], hidden[:, None], of_first, scale=width**-0.5)
+    return torch.einsum("rhd,hwd->rhw", taken[:, 0], value).reshape(rows, 1, heads * width) + attention.value.bias
 
 
 def grading(model: Any) -> Any:
@@ -50,15 +53,15 @@ def grading(model: Any) -> Any:
 
 
 def in_bfloat16(model: Any) -> Any:
-    """The same model, its weights in bfloat16. Of a BERT only the matrices of its layers: sums, norms and the head stay in float32 [ours].
-
-    That is as fast, and rounds less: logits off by 0.004 instead of 0.007 in the mean with MiniLM, by 0.0002 instead of 0.001 with two layers from scratch.
+    """The same model, its weights in bfloat16. Of a BERT only the matrices of its layers but the last: sums, norms and all that is of the first token alone stay in
+    float32 [ours]. That is as fast, and rounds less: docs/results.md.
     """
     if model.config.model_type != "bert":
         return model.to(torch.bfloat16)
-    for part in model.bert.encoder.modules():
-        if isinstance(part, nn.Linear):
-            part.to(torch.bfloat16).register_forward_pre_hook(_rounded)
+    for layer in model.bert.encoder.layer[:-1]:
+        for part in layer.modules():
+            if isinstance(part, nn.Linear):
+                part.to(torch.bfloat16).register_forward_pre_hook(_rounded)
     return model
 
 
