@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 ONNX_FILE, HEAD_FILE = "model.onnx", "head.safetensors"
-_RUN_ROWS = {"onnx": 16, "torch": 32}  # of a batch: more are no faster, and leave threads without work; the same whatever their number, so that int8 scores are
+# Rows of a batch: more are no faster, and leave threads without work; the same whatever the number of threads, so that int8 scores are.
+_ONNX_ROWS, _TORCH_ROWS, _AGAIN_ROWS = 16, 32, 16
 _KEPT_ITEMS = 100_000  # item vectors a bi-encoder remembers: 150 MB at width 384
 Texts = Sequence[tuple[str, str]]
 Spread = Callable[[Callable[[list[int]], "Array"], Sequence[list[int]]], "Iterable[Array]"]
@@ -45,8 +46,8 @@ class Encoder(Protocol):
 
 
 def buckets(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Row numbers in batches of up to `size`, rows of similar length together: little is padded."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    """Row numbers in batches of up to `size`, rows of similar length together: little is padded. The longest come first, so that threads end at about the same time."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
@@ -197,7 +198,7 @@ def _onnx(folder: Path, max_length: int) -> Cross:
     padding = read_json(folder / "config.json", "the encoder's configuration").get("pad_token_id") or 0
     tokens = _tokens(tokenizer, [one.name for one in session.get_inputs()], padding, max_length)
     threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(), thread_name_prefix="onnx")  # as torch takes it
-    return Cross(tokens, lambda batch: session.run(None, batch)[0], _RUN_ROWS["onnx"], threads.map)
+    return Cross(tokens, lambda batch: session.run(None, batch)[0], _ONNX_ROWS, threads.map)
 
 
 def open_rough(folder: Path, max_length: int) -> Cross:
@@ -214,16 +215,15 @@ def _cross(folder: Path, max_length: int, rounding: Rounding | None) -> Cross | 
 
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
     spread = _single_threads()
-    exact = _batched(tokens, model, spread)
     if rounding is None or not bfloat16_units():
-        return exact
-    return Twice(_batched(tokens, in_bfloat16(copy.deepcopy(model)), spread), exact, rounding)
+        return _batched(tokens, model, spread)
+    return Twice(_batched(tokens, in_bfloat16(copy.deepcopy(model)), spread), _batched(tokens, model, spread, _AGAIN_ROWS), rounding)
 
 
-def _batched(tokens: Tokens, model: Any, spread: Spread) -> Cross:
+def _batched(tokens: Tokens, model: Any, spread: Spread, rows: int = _TORCH_ROWS) -> Cross:
     from lore_cli.models.first_token import grading
 
-    return Cross(tokens, _inference(grading(model)), _RUN_ROWS["torch"], spread)
+    return Cross(tokens, _inference(grading(model)), rows, spread)
 
 
 def _single_threads() -> Spread:

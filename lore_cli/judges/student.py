@@ -157,20 +157,23 @@ class StudentJudge:
 
     def __call__(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
         waiting: deque[tuple[list[Pair], Future[Any]]] = deque()
-        with ThreadPoolExecutor(1) as reading:  # the next window is read while this one is judged
+        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as running:  # while a window is run, the next is read and the one before is told
             for window in chunks(pairs, max(_WINDOW, self.batch_size)):
-                waiting.append((window, reading.submit(self.student.read, window)))
+                waiting.append((window, running.submit(self._run, reading.submit(self.student.read, window), len(window))))
                 if len(waiting) > 1:
-                    yield from self._judged(*waiting.popleft())
-            for window, read in waiting:
-                yield from self._judged(window, read)
+                    yield from self._told(*waiting.popleft())
+            for window, run in waiting:
+                yield from self._told(window, run)
 
-    def _judged(self, window: list[Pair], read: Future[Any]) -> Iterator[Verdict]:
+    def _run(self, read: Future[Any], rows: int) -> tuple[list[list[float]], list[int], float]:
+        """Probabilities, grade numbers and milliseconds a pair of a window."""
         started = perf_counter()
         found = self.student.probabilities(read.result(), self.batch_size)
-        grades = self.student.info.calibration.grades(found).tolist()
-        spent = (perf_counter() - started) * 1000 / len(window)
-        for pair, values, grade in zip(window, found.tolist(), grades, strict=True):
+        return found.tolist(), self.student.info.calibration.grades(found).tolist(), (perf_counter() - started) * 1000 / rows
+
+    def _told(self, window: list[Pair], run: Future[Any]) -> Iterator[Verdict]:
+        found, grades, spent = run.result()
+        for pair, values, grade in zip(window, found, grades, strict=True):
             yield self._verdict(pair, values, GRADES[grade], spent)
 
     def _verdict(self, pair: Pair, values: list[float], grade: Grade, spent_ms: float) -> Verdict:
