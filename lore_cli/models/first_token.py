@@ -53,8 +53,8 @@ def grading(model: Any) -> Any:
 
 
 def in_bfloat16(model: Any) -> Any:
-    """The same model, its weights in bfloat16. Of a BERT only the matrices of its layers but the last: sums, norms and all that is of the first token alone stay in
-    float32 [ours]. That is as fast, and rounds less: docs/results.md.
+    """The same model, its weights in bfloat16. Of a BERT only the matrices of its layers but the last: attention, sums, norms and all that is of the first token
+    alone stay in float32 [ours]. That is as fast, and rounds less: docs/results.md.
     """
     if model.config.model_type != "bert":
         return model.to(torch.bfloat16)
@@ -62,8 +62,14 @@ def in_bfloat16(model: Any) -> Any:
         for part in layer.modules():
             if isinstance(part, nn.Linear):
                 part.to(torch.bfloat16).register_forward_pre_hook(_rounded)
+        for part in (layer.attention.self.query, layer.attention.self.key, layer.attention.self.value):
+            part.register_forward_hook(_widened)
     return model
 
 
 def _rounded(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return tuple(values.to(torch.bfloat16) for values in inputs)
+
+
+def _widened(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    return output.float()
