@@ -127,7 +127,7 @@ def main() -> None:
         " adherence ≥ 99 %, answers not longer."
     )
     of = "" if given.data == SIMULATED else f": {given.data}"
-    sections.publish(f"few-traces{of.replace(': ', '-').replace(' ', '-').lower()}", f"Few traces, many grades{of}", sections.command(), "\n\n".join(parts), where, given.write)
+    sections.publish(f"few-traces{of}", f"Few traces, many grades{of}", sections.command(), "\n\n".join(parts), where, given.write)
 
 
 if __name__ == "__main__":
