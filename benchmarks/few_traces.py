@@ -31,7 +31,7 @@ from lore_cli.records import Pair, Trace
 from lore_cli.stream import read, sample
 
 SFT, CONTINUED, RL = "SFT", "SFT continued", "RL"
-SETS = {"held-out": "Held-out pairs, mixed as the training pairs are", "benchmark": "The benchmark, of which more than half is Hard or Visual"}
+SETS = {"held-out": "Held-out pairs, mixed as the training pairs are", "benchmark": "The benchmark, a large part of which is Hard or Visual"}
 SIMULATED = "Simulated market"
 USUAL_SFT = "--from-scratch tiny --max-steps 1450"
 USUAL_CONTINUED = "--optimizer muon --rate 1e-3 --max-steps 1000"
