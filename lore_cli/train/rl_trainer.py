@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 from trl import GRPOTrainer
 
 from lore_cli.files import read_json, write_json_atomic
@@ -26,6 +27,8 @@ from lore_cli.train.rl_sampling import Batch, Completion, Cursor, Group, Line, f
 
 _CURSOR = "cursor.json"
 _SEEDS = 2**32
+_PARTS, _WORTH = 4, 0.85  # parts of a batch, where they hold less than this share of its cells [ours]
+_PICTURES = ("pixel_values", "image_grid_thw", "num_images", "spatial_shapes", "num_tiles", "token_type_ids", "mm_token_type_ids", "image_position_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,24 @@ class Sampling:
     order: Sequence[int] | None = None
     lines: Callable[[int, str], Sequence[Line]] | None = None
     process_weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a batch and the columns from `start` to `end` that hold all their tokens."""
+
+    rows: torch.Tensor
+    start: int
+    end: int
+
+
+def _parts(mask: torch.Tensor, answer: int) -> list[Part]:
+    """The rows of a mask, (rows, columns), whose last `answer` columns are the answers', in parts of similar length of answer. A part has one column of them at least."""
+    found = []
+    for rows in mask[:, -answer:].sum(1).argsort(stable=True).chunk(_PARTS):
+        used = mask[rows].any(0).nonzero().flatten().tolist()
+        found.append(Part(rows, used[0], max(used[-1] + 1, mask.shape[1] - answer + 1)))
+    return found
 
 
 class Trainer(Resumable, Evaluated, GRPOTrainer):
@@ -154,6 +175,25 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
 
     def _least(self, number: int) -> int:
         return int(self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).min())
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *rest: Any, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """TRL's, for the rows in parts of similar length [ours]: it pads all to the longest answer, so that one which runs on costs as much memory as if all did."""
+        score = super()._get_per_token_logps_and_entropies
+        parts = _parts(attention_mask, logits_to_keep)
+        width = attention_mask.shape[1]
+        cells = sum(len(part.rows) * (part.end - part.start) for part in parts)
+        if cells > _WORTH * attention_mask.numel() or any(options.get(name) is not None for name in _PICTURES) or options.get("compute_aux_loss"):
+            return score(model, input_ids, attention_mask, logits_to_keep, *rest, **options)
+        found = []
+        for part in parts:
+            cut = (part.rows, slice(part.start, part.end))
+            values = score(model, input_ids[cut], attention_mask[cut], logits_to_keep - (width - part.end), *rest, **options)
+            found.append([None if value is None else functional.pad(value, (0, width - part.end)) for value in values])
+        back = torch.cat([part.rows for part in parts]).argsort()
+        logps, entropies, aux = (None if values[0] is None else torch.cat(values)[back] for values in zip(*found, strict=True))
+        return logps, entropies, aux
 
     def _note(self, measures: Mapping[str, float]) -> None:
         for name, value in measures.items():

@@ -1,0 +1,59 @@
+"""The loss of a batch computed in parts: the same numbers, whatever is padded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import training_toys as toys
+from trl import GRPOTrainer
+
+from lore_cli.train.common import load_for_training
+from lore_cli.train.rl_trainer import Trainer, _parts
+
+
+@pytest.fixture
+def trainer():
+    """What the method needs of one: a model, and arithmetic as it is."""
+    import contextlib
+    from types import SimpleNamespace
+
+    made = Trainer.__new__(Trainer)
+    made.accelerator = SimpleNamespace(autocast=contextlib.nullcontext, is_main_process=False)
+    return made
+
+
+def batch(prompts: list[int], answers: list[int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """(ids, mask, columns of the answers): prompts padded on the left, answers on the right."""
+    left, right = max(prompts), max(answers)
+    mask = torch.tensor([[0] * (left - prompt) + [1] * (prompt + answer) + [0] * (right - answer) for prompt, answer in zip(prompts, answers, strict=True)])
+    ids = torch.randint(5, 60, mask.shape, generator=torch.Generator().manual_seed(0))
+    return ids, mask, right
+
+
+@pytest.mark.parametrize("answers", [[3, 4, 2, 40, 5, 3, 2, 4], [0, 4, 2, 40, 5, 3, 2, 4], [40] * 8, [1]])
+def test_parts_give_what_the_whole_gives(trainer, answers):
+    model, _ = load_for_training(str(toys.graded_by_label()))
+    prompts = [7, 3, 9, 5, 7, 8, 4, 6][: len(answers)]
+    ids, mask, right = batch(prompts, answers)
+    wanted = GRPOTrainer._get_per_token_logps_and_entropies(trainer, model, ids, mask, right, compute_entropy=True)
+    found = trainer._get_per_token_logps_and_entropies(model, ids, mask, right, compute_entropy=True)
+    seen = mask[:, -right:].bool()
+    for one, other in zip(found[:2], wanted[:2], strict=True):
+        assert one.shape == other.shape and torch.allclose(one[seen], other[seen], atol=1e-4) and torch.isfinite(one).all()
+    found[0][seen].sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
+
+
+def test_one_long_answer_widens_its_own_part_alone(trainer):
+    ids, mask, right = batch([5] * 16, [3] * 15 + [96])
+    parts = _parts(mask, right)
+    assert sorted(row for part in parts for row in part.rows.tolist()) == list(range(16))
+    assert [part.end - part.start for part in parts] == [8, 8, 8, 101]
+
+
+def test_a_batch_of_one_length_is_not_parted(trainer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", lambda *given, **options: calls.append(given[2].shape))
+    ids, mask, right = batch([5] * 8, [6] * 8)
+    trainer._get_per_token_logps_and_entropies(None, ids, mask, right)
+    assert calls == [(8, 11)]
