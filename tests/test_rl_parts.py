@@ -6,6 +6,7 @@ import pytest
 import torch
 import training_toys as toys
 from trl import GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from lore_cli.train.common import load_for_training
 from lore_cli.train.rl_trainer import Trainer, _parts
@@ -33,6 +34,7 @@ def batch(prompts: list[int], answers: list[int]) -> tuple[torch.Tensor, torch.T
 @pytest.mark.parametrize("answers", [[3, 4, 2, 40, 5, 3, 2, 4], [0, 4, 2, 40, 5, 3, 2, 4], [40] * 8, [1]])
 def test_parts_give_what_the_whole_gives(trainer, answers):
     model, _ = load_for_training(str(toys.graded_by_label()))
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     prompts = [7, 3, 9, 5, 7, 8, 4, 6][: len(answers)]
     ids, mask, right = batch(prompts, answers)
     wanted = GRPOTrainer._get_per_token_logps_and_entropies(trainer, model, ids, mask, right, compute_entropy=True)
