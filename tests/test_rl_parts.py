@@ -19,7 +19,7 @@ def trainer():
     from types import SimpleNamespace
 
     made = Trainer.__new__(Trainer)
-    made.accelerator = SimpleNamespace(autocast=contextlib.nullcontext, is_main_process=False)
+    made.accelerator = SimpleNamespace(autocast=contextlib.nullcontext, is_main_process=False, num_processes=1)
     return made
 
 
@@ -59,3 +59,12 @@ def test_a_batch_of_one_length_is_not_parted(trainer, monkeypatch):
     ids, mask, right = batch([5] * 8, [6] * 8)
     trainer._get_per_token_logps_and_entropies(None, ids, mask, right)
     assert calls == [(8, 11)]
+
+
+def test_several_processes_call_their_models_alike(trainer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", lambda *given, **options: calls.append(given[2].shape))
+    trainer.accelerator.num_processes = 2
+    ids, mask, right = batch([5] * 8, [6] * 7 + [96])
+    trainer._get_per_token_logps_and_entropies(None, ids, mask, right)
+    assert calls == [(8, 101)]

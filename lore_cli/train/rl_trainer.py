@@ -179,8 +179,13 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *rest: Any, **options: Any
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """TRL's, for the rows in parts of similar length [ours]: it pads all to the longest answer, so that one which runs on costs as much memory as if all did."""
+        """TRL's, for the rows in parts of similar length [ours]: it pads all to the longest answer, so that one which runs on costs as much memory as if all did.
+
+        Not with several processes, whose models, where they are sharded, must be called as often as one another's.
+        """
         score = super()._get_per_token_logps_and_entropies
+        if self.accelerator.num_processes > 1:
+            return score(model, input_ids, attention_mask, logits_to_keep, *rest, **options)
         parts = _parts(attention_mask, logits_to_keep)
         width = attention_mask.shape[1]
         cells = sum(len(part.rows) * (part.end - part.start) for part in parts)
