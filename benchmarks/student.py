@@ -104,7 +104,7 @@ def main() -> None:
             rows += [[name, *row] for row in measured(systems(student, test, folder), len(test), given.rounds)]
     table = sections.markdown(["encoder", "system", "pairs/s", "ratio", "grades that differ"], rows)
     goal = f"Goal: {GOAL:g} times {PEER} with the same grades; int8 may flip {MOST_FLIPS:.1%}. Batches of {BATCH}, {len(test):,} pairs."
-    goal += " A student of two minutes is unsure of many pairs, which flip easily."
+    goal += " A student that learnt for minutes is unsure of many pairs, which flip easily."
     sections.publish("student", "Speed of the student", sections.command().replace(given.pairs, "PAIRS"), f"{table}\n\n{goal}", where, given.write)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 import training_toys as toys
@@ -15,9 +18,6 @@ from lore_cli.train.rl_trainer import Trainer, _parts
 @pytest.fixture
 def trainer():
     """What the method needs of one: a model, and arithmetic as it is."""
-    import contextlib
-    from types import SimpleNamespace
-
     made = Trainer.__new__(Trainer)
     made.accelerator = SimpleNamespace(autocast=contextlib.nullcontext, is_main_process=False, num_processes=1)
     return made
@@ -38,12 +38,31 @@ def test_parts_give_what_the_whole_gives(trainer, answers):
     prompts = [7, 3, 9, 5, 7, 8, 4, 6][: len(answers)]
     ids, mask, right = batch(prompts, answers)
     wanted = GRPOTrainer._get_per_token_logps_and_entropies(trainer, model, ids, mask, right, compute_entropy=True)
-    found = trainer._get_per_token_logps_and_entropies(model, ids, mask, right, compute_entropy=True)
     seen = mask[:, -right:].bool()
+    wanted[0][seen].sum().backward()
+    learnt = [weight.grad.clone() for weight in model.parameters()]
+    model.zero_grad()
+    found = trainer._get_per_token_logps_and_entropies(model, ids, mask, right, compute_entropy=True)
     for one, other in zip(found[:2], wanted[:2], strict=True):
         assert one.shape == other.shape and torch.allclose(one[seen], other[seen], atol=1e-4) and torch.isfinite(one).all()
     found[0][seen].sum().backward()
-    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
+    for weight, before in zip(model.parameters(), learnt, strict=True):
+        assert torch.allclose(weight.grad, before, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
+
+
+def test_what_comes_without_entropy_and_with_pictures(trainer, monkeypatch):
+    calls = []
+
+    def score(self, model, ids, mask, keep, *rest, **options):
+        calls.append(ids.shape)
+        return torch.zeros(len(ids), keep), None, None
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", score)
+    ids, mask, right = batch([5] * 8, [6] * 7 + [96])
+    logps, entropies, aux = trainer._get_per_token_logps_and_entropies(None, ids, mask, right, pixel_values=None)
+    assert (logps.shape, entropies, aux, len(calls)) == ((8, 96), None, None, 4)
+    trainer._get_per_token_logps_and_entropies(None, ids, mask, right, pixel_values=torch.zeros(8, 3))
+    assert calls[4:] == [(8, 101)]
 
 
 def test_one_long_answer_widens_its_own_part_alone(trainer):

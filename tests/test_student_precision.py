@@ -19,9 +19,9 @@ from test_distill_students import bi_student
 from lore_cli.judges import encoders
 from lore_cli.judges.calibrated import Calibration, Curve
 from lore_cli.judges.encoders import Bi, Cross, Rounding, Twice, apart
-from lore_cli.models.first_token import FirstToken
 from lore_cli.judges.student import Student
 from lore_cli.models import hf
+from lore_cli.models.first_token import FirstToken
 from lore_cli.records import GRADES
 from lore_cli.train import distilling
 
@@ -95,6 +95,17 @@ def test_a_student_that_would_compute_most_rows_twice_is_run_in_float32(units, t
     assert done.code == 0, done.err
     found = Student(tmp_path / "student")
     assert found.info.report["agreement"]["rows"] and found.info.rounding is None and isinstance(found.encoder, Cross)
+
+
+def test_an_encoder_that_does_not_run_in_bfloat16_is_trained_all_the_same(units, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("not implemented for 'BFloat16'")
+
+    units(True)
+    monkeypatch.setattr(distilling, "open_rough", broken)
+    done = lore("lore-distill", "train", write_soft(tmp_path), "--epochs", 0.1, "--held-out", 0.3, "--seed", 1, "-o", tmp_path / "student")
+    assert done.code == 0 and "not implemented for 'BFloat16'" in done.err
+    assert Student(tmp_path / "student").info.rounding is None
 
 
 def test_threads_that_run_torch_alone_leave_its_number_to_all_others():

@@ -68,7 +68,7 @@ def distil(rows: Sequence[SoftRow], reader: Reader, plan: Plan, folder: Path, se
     log.say(f"{len(training)} rows to learn, {len(held_out)} held out, {examples.skipped} without any grade; {size:.2f}M weights")
     spent = distill.fit(learner, examples, training, settings, plan.base is None, log)
     distill.save(learner, folder)
-    calibration, rounding, agreed = _held_out(folder, examples, held_out, plan)
+    calibration, rounding, agreed = _held_out(folder, examples, held_out, plan, log)
     info = StudentInfo(
         format=FORMAT,
         architecture=plan.architecture,
@@ -110,7 +110,7 @@ def _start(examples: Examples, training: Sequence[int], reader: Reader, plan: Pl
     return encoder.build(tokenizer, shape, labels, plan.max_length, seed), tokenizer
 
 
-def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan) -> tuple[Calibration, float | None, dict[str, Any]]:
+def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan, log: Log) -> tuple[Calibration, float | None, dict[str, Any]]:
     """Calibration, rounding and agreement on the held-out rows, by the student as it was written and will be run."""
     written = open_encoder(folder, plan.architecture, plan.max_length)
     read = written.read([examples.texts[row] for row in rows])
@@ -121,13 +121,18 @@ def _held_out(folder: Path, examples: Examples, rows: Sequence[int], plan: Plan)
     calibration = calibrate.fit(logits, target, reference, plan.calibration, plan.decide, plan.target_error)
     found = calibration.probabilities(logits)
     given = calibration.grades(found)
-    rounding = _rounding(folder, plan, read[:_ROUNDED], logits[:_ROUNDED], calibration) if rows and plan.architecture == "cross" else None
+    rounding = _rounding(folder, plan, read[:_ROUNDED], logits[:_ROUNDED], calibration, log) if rows and plan.architecture == "cross" else None
     return calibration, rounding, agreement(given, found[range(len(given)), given], teacher, human, [examples.rows[row] for row in rows])
 
 
-def _rounding(folder: Path, plan: Plan, read: Any, logits: Any, calibration: Calibration) -> float | None:
-    """What is allowed for when the student is run in bfloat16. None where most grades would be open then, so that float32 alone is faster."""
-    reach = _ALLOWED * float(apart(open_rough(folder, plan.max_length).logits(read, _BATCH), logits).max())
+def _rounding(folder: Path, plan: Plan, read: Any, logits: Any, calibration: Calibration, log: Log) -> float | None:
+    """What is allowed for when the student is run in bfloat16. None where float32 alone is to be used: most grades would be open, or the encoder does not run so."""
+    try:
+        rough = open_rough(folder, plan.max_length).logits(read, _BATCH)
+    except RuntimeError as error:  # torch's, of an operation that has no bfloat16: no reason to lose what was trained
+        log.say(f"the encoder does not run in bfloat16, so the student will be run in float32: {str(error).splitlines()[0]}")
+        return None
+    reach = _ALLOWED * float(apart(rough, logits).max())
     return reach if calibration.settled(logits, reach).mean() > _MOSTLY else None
 
 

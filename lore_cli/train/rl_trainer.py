@@ -28,7 +28,6 @@ from lore_cli.train.rl_sampling import Batch, Completion, Cursor, Group, Line, f
 _CURSOR = "cursor.json"
 _SEEDS = 2**32
 _PARTS, _WORTH = 4, 0.85  # parts of a batch, where they hold less than this share of its cells [ours]
-_PICTURES = ("pixel_values", "image_grid_thw", "num_images", "spatial_shapes", "num_tiles", "token_type_ids", "mm_token_type_ids", "image_position_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,28 +176,27 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         return int(self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).min())
 
     def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *rest: Any, **options: Any
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, batch_size: int | None = None, compute_entropy: bool = False,
+        **others: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:  # fmt: skip
         """TRL's, for the rows in parts of similar length [ours]: it pads all to the longest answer, so that one which runs on costs as much memory as if all did.
 
-        Not with several processes, whose models, where they are sharded, must be called as often as one another's.
+        Not with several processes, whose models, where they are sharded, must be called as often as one another's; nor with pictures or a loss of experts (`others`).
         """
-        score = super()._get_per_token_logps_and_entropies
-        if self.accelerator.num_processes > 1:
-            return score(model, input_ids, attention_mask, logits_to_keep, *rest, **options)
+        score, width = super()._get_per_token_logps_and_entropies, attention_mask.shape[1]
         parts = _parts(attention_mask, logits_to_keep)
-        width = attention_mask.shape[1]
         cells = sum(len(part.rows) * (part.end - part.start) for part in parts)
-        if cells > _WORTH * attention_mask.numel() or any(options.get(name) is not None for name in _PICTURES) or options.get("compute_aux_loss"):
-            return score(model, input_ids, attention_mask, logits_to_keep, *rest, **options)
+        more = any(value is not None and value is not False for value in others.values())
+        if more or self.accelerator.num_processes > 1 or cells > _WORTH * attention_mask.numel():
+            return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
         found = []
         for part in parts:
             cut = (part.rows, slice(part.start, part.end))
-            values = score(model, input_ids[cut], attention_mask[cut], logits_to_keep - (width - part.end), *rest, **options)
-            found.append([None if value is None else functional.pad(value, (0, width - part.end)) for value in values])
+            logps, entropies, _ = score(model, input_ids[cut], attention_mask[cut], logits_to_keep - (width - part.end), batch_size, compute_entropy)
+            found.append([functional.pad(values, (0, width - part.end)) for values in (logps, entropies) if values is not None])
         back = torch.cat([part.rows for part in parts]).argsort()
-        logps, entropies, aux = (None if values[0] is None else torch.cat(values)[back] for values in zip(*found, strict=True))
-        return logps, entropies, aux
+        logps, *entropies = (torch.cat(values)[back] for values in zip(*found, strict=True))
+        return logps, entropies[0] if entropies else None, None
 
     def _note(self, measures: Mapping[str, float]) -> None:
         for name, value in measures.items():
