@@ -54,28 +54,29 @@ class Calibration(msgspec.Struct, frozen=True):
 
         return (probabilities * numpy.array(self.decision)).argmax(axis=1)
 
-    def settled(self, logits: Array, reach: float) -> Array:
-        """Which rows keep their grade, and whether the student is sure of it, if each of their logits is off by up to `reach`: (rows, 4) → (rows,) of bool.
+    def settled(self, logits: Array, reach: Array) -> Array:
+        """Which rows keep their grade, and whether the student is sure of it, if the difference of any two of their logits is off by up to `reach` of the two:
+        (rows, 4) and (4, 4), symmetric with zeros on the diagonal → (rows,) of bool.
 
         By bounds [ours]: none of the rows told would change, some of the others would not either. NaN rows are never told.
         """
         import numpy
 
-        found = Calibration(self.temperature).probabilities(logits)
-        step = numpy.exp(reach / self.temperature)
-        if self.curves is None:
-            low, high = found / step, found * step  # to be added up to 1
-        else:
-            bounds = (found / (found + (1 - found) * odds) for odds in (step**2, step**-2))
-            low, high = (numpy.stack([numpy.interp(side[:, place], one.given, one.right) for place, one in enumerate(self.curves)], axis=1) for side in bounds)
+        gaps, moved = (logits[:, :, None] - logits[:, None, :]) / self.temperature, reach / self.temperature
         rows, decision = numpy.arange(len(logits)), numpy.array(self.decision)
-        best = (low * decision).argmax(axis=1)
-        rivals = high.copy()
-        rivals[rows, best] = 0
-        kept = low[rows, best] * decision[best] > (rivals * decision).max(axis=1)
-        if not self.threshold:
-            return kept
-        with numpy.errstate(invalid="ignore"):  # of rows that are not kept anyway
-            least = low[rows, best] / (low[rows, best] + rivals.sum(axis=1))
-            most = high[rows, best] / (high[rows, best] + low.sum(axis=1) - low[rows, best])
-        return kept & ((least >= self.threshold) | (most < self.threshold))
+        with numpy.errstate(over="ignore", invalid="ignore"):  # where a probability is nothing, and of rows that are not kept anyway
+            low, high = (1 / numpy.exp(-side).sum(axis=2) for side in (gaps - moved, gaps + moved))
+            if self.curves is None:
+                others = numpy.diag([numpy.inf] * len(GRADES))
+                leads = (gaps - moved + numpy.log(decision)[:, None] - numpy.log(decision) + others).min(axis=2)
+                best, kept = leads.argmax(axis=1), leads.max(axis=1) > 0
+                least, most = low[rows, best], high[rows, best]
+            else:
+                low, high = (numpy.stack([numpy.interp(side[:, place], one.given, one.right) for place, one in enumerate(self.curves)], axis=1) for side in (low, high))
+                best = (low * decision).argmax(axis=1)
+                rivals = high.copy()
+                rivals[rows, best] = 0
+                kept = low[rows, best] * decision[best] > (rivals * decision).max(axis=1)
+                least = low[rows, best] / (low[rows, best] + rivals.sum(axis=1))
+                most = high[rows, best] / (high[rows, best] + low.sum(axis=1) - low[rows, best])
+            return kept & ((least >= self.threshold) | (most < self.threshold))

@@ -101,17 +101,19 @@ class Cross:
 
 
 def apart(logits: Array, others: Array) -> Array:
-    """By how much the logits of each row are to be moved to be the others: (rows, n) → (rows,). Half the range of the differences: moving all of a row by as much changes no probability."""
-    differences = logits - others
-    return (differences.max(axis=1) - differences.min(axis=1)) / 2
+    """By how much the two tell the difference of any two grades' logits otherwise: (rows, n) → (rows, n, n). What moves all of a row alike is no difference."""
+    moved = logits - others
+    return abs(moved[:, :, None] - moved[:, None, :])
 
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """What a student may be off by in bfloat16. reach: `apart`, at most; settled: (logits, reach) → the rows whose grade is the same all the same (`Calibration.settled`)."""
+    """What a student may be off by in bfloat16. reach: `apart`, at most, (4, 4); settled: (logits, reach) → the rows whose grade is the same all the same
+    (`Calibration.settled`).
+    """
 
-    reach: float
-    settled: Callable[[Array, float], Array]
+    reach: Array
+    settled: Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,19 +40,21 @@ if TYPE_CHECKING:
 
 Features = Literal["path", "text"]
 Architecture = Literal["cross", "bi"]
+_Four = tuple[float, float, float, float]
+Reach = tuple[_Four, _Four, _Four, _Four]
 FEATURES: tuple[Features, ...] = ("path", "text")
 STATES_SEEN = ("exact", "close", "unknown", "conflict")
 FORMAT = 2
 _OVERLAP_STEPS = 5
 _MOST_NEEDS, _VALUE_CHARS, _QUERY_CHARS, _DESCRIPTION_CHARS = 10, 40, 160, 80
-_WINDOW = 1024  # pairs read ahead and sorted by length together
+_WINDOW = 2048  # pairs read ahead and sorted by length together
 _BRACKETS = re.compile(r"[\[\]]")
 
 
 class StudentInfo(msgspec.Struct, frozen=True):
     """student.json. architecture: cross (query and item read together) or bi (apart). glossary: whether glossary.jsonl lies beside it. `report` says how well it learnt.
 
-    rounding: what bfloat16 may add to a logit or take from it; None: the student is to be run in float32 alone.
+    reach: by how much bfloat16 may move the difference of two grades' logits, 4 × 4; None: the student is to be run in float32 alone.
     """
 
     format: int
@@ -65,7 +67,7 @@ class StudentInfo(msgspec.Struct, frozen=True):
     base: str
     teacher: dict[str, Any]
     report: dict[str, Any]
-    rounding: float | None = None
+    reach: Reach | None = None
 
 
 def path_tokens(rulebook: Rulebook) -> list[str]:
@@ -110,6 +112,8 @@ class Student:
 
     def __init__(self, folder: Path, exact: bool = False) -> None:
         """Raises `Missing` for no such directory or package, `BadInput` when it is not a student, cannot be loaded or is replaced meanwhile."""
+        import numpy
+
         if not folder.is_dir():
             raise Missing(f"{folder}: no such student directory", hint="lore-distill train makes one")
         self.info, self.hash = read_info(folder), directory_hash(folder)
@@ -117,7 +121,7 @@ class Student:
         if rulebook.hash != self.info.rulebook_hash:
             raise BadInput("is not the rulebook the student was trained with", where=str(folder / "rulebook.toml"), hint="train it again, or put the file back")
         self.reader = Reader(self.info.features, rulebook, load_glossary([folder / "glossary.jsonl"] if self.info.glossary else []))
-        rounding = None if exact or self.info.rounding is None else Rounding(self.info.rounding, self.info.calibration.settled)
+        rounding = None if exact or self.info.reach is None else Rounding(numpy.array(self.info.reach), self.info.calibration.settled)
         self.encoder = open_encoder(folder, self.info.architecture, self.info.max_length, rounding)
         if directory_hash(folder) != self.hash:
             raise BadInput("was replaced while it was being loaded", where=str(folder), hint="try again")

@@ -52,6 +52,23 @@ def grading(model: Any) -> Any:
     return FirstToken(model) if model.config.model_type == "bert" else lambda **batch: model(**batch).logits
 
 
+class _Attention(nn.Module):
+    """Attention of a BERT layer: what it asks of the tokens by one product in bfloat16, the attention itself in float32. As `BertSelfAttention` in `eval` mode."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.heads, parts = attention.num_attention_heads, (attention.query, attention.key, attention.value)
+        self.asked = nn.Linear(parts[0].in_features, 3 * attention.all_head_size)
+        self.asked.weight.data = torch.cat([part.weight for part in parts])
+        self.asked.bias.data = torch.cat([part.bias for part in parts])
+
+    def forward(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        rows, tokens, wide = hidden.shape
+        asked = self.asked(hidden).view(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = asked.to(torch.float32, memory_format=torch.contiguous_format)
+        return nn.functional.scaled_dot_product_attention(query, key, value, attention_mask).transpose(1, 2).reshape(rows, tokens, wide), None
+
+
 def in_bfloat16(model: Any) -> Any:
     """The same model, its weights in bfloat16. Of a BERT only the matrices of its layers but the last: attention, sums, norms and all that is of the first token
     alone stay in float32 [ours]. That is as fast, and rounds less: docs/results.md.
@@ -59,17 +76,12 @@ def in_bfloat16(model: Any) -> Any:
     if model.config.model_type != "bert":
         return model.to(torch.bfloat16)
     for layer in model.bert.encoder.layer[:-1]:
+        layer.attention.self = _Attention(layer.attention.self)
         for part in layer.modules():
             if isinstance(part, nn.Linear):
                 part.to(torch.bfloat16).register_forward_pre_hook(_rounded)
-        for part in (layer.attention.self.query, layer.attention.self.key, layer.attention.self.value):
-            part.register_forward_hook(_widened)
     return model
 
 
 def _rounded(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return tuple(values.to(torch.bfloat16) for values in inputs)
-
-
-def _widened(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-    return output.float()
