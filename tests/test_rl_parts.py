@@ -23,6 +23,19 @@ def trainer():
     return made
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """(rows, columns) of each call of TRL's method, which is not run."""
+    made: list[tuple[int, int]] = []
+
+    def score(self, model, ids, mask, keep, *rest, **options):
+        made.append(tuple(ids.shape))
+        return torch.zeros(len(ids), keep), None, None
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", score)
+    return made
+
+
 def batch(prompts: list[int], answers: list[int]) -> tuple[torch.Tensor, torch.Tensor, int]:
     """(ids, mask, columns of the answers): prompts padded on the left, answers on the right."""
     left, right = max(prompts), max(answers)
@@ -50,14 +63,7 @@ def test_parts_give_what_the_whole_gives(trainer, answers):
         assert torch.allclose(weight.grad, before, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
 
 
-def test_what_comes_without_entropy_and_with_pictures(trainer, monkeypatch):
-    calls = []
-
-    def score(self, model, ids, mask, keep, *rest, **options):
-        calls.append(ids.shape)
-        return torch.zeros(len(ids), keep), None, None
-
-    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", score)
+def test_what_comes_without_entropy_and_with_pictures(trainer, calls):
     ids, mask, right = batch([5] * 8, [6] * 7 + [96])
     logps, entropies, aux = trainer._get_per_token_logps_and_entropies(None, ids, mask, right, pixel_values=None)
     assert (logps.shape, entropies, aux, len(calls)) == ((8, 96), None, None, 4)
@@ -72,17 +78,19 @@ def test_one_long_answer_widens_its_own_part_alone(trainer):
     assert [part.end - part.start for part in parts] == [8, 8, 8, 101]
 
 
-def test_a_batch_of_one_length_is_not_parted(trainer, monkeypatch):
-    calls = []
-    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", lambda *given, **options: calls.append(given[2].shape))
-    ids, mask, right = batch([5] * 8, [6] * 8)
+def test_a_large_batch_is_computed_by_sixteen_rows_whatever_its_lengths():
+    _, mask, right = batch([5] * 128, [6] * 128)
+    assert [len(part.rows) for part in _parts(mask, right)] == [16] * 8
+
+
+@pytest.mark.parametrize(("rows", "called"), [(64, 4), (63, 1)])
+def test_a_small_batch_of_one_length_is_not_parted(trainer, calls, rows, called):
+    ids, mask, right = batch([5] * rows, [6] * rows)
     trainer._get_per_token_logps_and_entropies(None, ids, mask, right)
-    assert calls == [(8, 11)]
+    assert calls == [(rows // called, 11)] * called
 
 
-def test_several_processes_call_their_models_alike(trainer, monkeypatch):
-    calls = []
-    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", lambda *given, **options: calls.append(given[2].shape))
+def test_several_processes_call_their_models_alike(trainer, calls):
     trainer.accelerator.num_processes = 2
     ids, mask, right = batch([5] * 8, [6] * 7 + [96])
     trainer._get_per_token_logps_and_entropies(None, ids, mask, right)

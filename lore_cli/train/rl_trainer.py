@@ -27,7 +27,8 @@ from lore_cli.train.rl_sampling import Batch, Completion, Cursor, Group, Line, f
 
 _CURSOR = "cursor.json"
 _SEEDS = 2**32
-_PARTS, _WORTH = 4, 0.85  # parts of a batch, where they hold less than this share of its cells [ours]
+_PART = 16  # rows that are computed together [ours]
+_PARTS, _WORTH = 4, 0.85  # a batch of fewer rows than so many parts is cut into as many, where they hold less than this share of its cells [ours]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Part:
 def _parts(mask: torch.Tensor, answer: int) -> list[Part]:
     """The rows of a mask, (rows, columns), whose last `answer` columns are the answers', in parts of similar length of answer. A part has one column of them at least."""
     found = []
-    for rows in mask[:, -answer:].sum(1).argsort(stable=True).chunk(_PARTS):
+    for rows in mask[:, -answer:].sum(1).argsort(stable=True).chunk(max(_PARTS, len(mask) // _PART)):
         used = mask[rows].any(0).nonzero().flatten().tolist()
         found.append(Part(rows, used[0], max(used[-1] + 1, mask.shape[1] - answer + 1)))
     return found
@@ -179,7 +180,8 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, batch_size: int | None = None, compute_entropy: bool = False,
         **others: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:  # fmt: skip
-        """TRL's, for the rows in parts of similar length [ours]: it pads all to the longest answer, so that one which runs on costs as much memory as if all did.
+        """TRL's, for the rows in parts of similar length [ours]: it pads all to the longest answer, so that one which runs on costs as much memory as if all did,
+        and its backward pass holds what comes between for all rows at once.
 
         Not with several processes, whose models, where they are sharded, must be called as often as one another's; nor with pictures or a loss of experts (`others`).
         """
@@ -187,7 +189,8 @@ class Trainer(Resumable, Evaluated, GRPOTrainer):
         parts = _parts(attention_mask, logits_to_keep)
         cells = sum(len(part.rows) * (part.end - part.start) for part in parts)
         more = any(value is not None and value is not False for value in others.values())
-        if more or self.accelerator.num_processes > 1 or cells > _WORTH * attention_mask.numel():
+        little = len(input_ids) < _PARTS * _PART and cells > _WORTH * attention_mask.numel()
+        if more or little or self.accelerator.num_processes > 1:
             return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
         found = []
         for part in parts:
