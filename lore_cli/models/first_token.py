@@ -52,15 +52,35 @@ def grading(model: Any) -> Any:
     return FirstToken(model) if model.config.model_type == "bert" else lambda **batch: model(**batch).logits
 
 
+class _Linear(nn.Module):
+    """A linear layer in bfloat16. Where oneDNN has it, its weights are laid out for the processor once: torch's own does it at every call."""
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        """Several layers become one, their outputs beside each other."""
+        super().__init__()
+        self.weight, self.bias = (torch.cat([getattr(layer, part).detach() for layer in layers]).to(torch.bfloat16) for part in ("weight", "bias"))
+        self.laid_out = _lays_out()
+        if self.laid_out:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        values = values.to(torch.bfloat16)
+        if self.laid_out:
+            return torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
+        return nn.functional.linear(values, self.weight, self.bias)
+
+
+def _lays_out() -> bool:
+    """Whether oneDNN computes in bfloat16 here; by the operators that torch's own compiler calls."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 class _Attention(nn.Module):
     """Attention of a BERT layer: what it asks of the tokens by one product in bfloat16, the attention itself in float32. As `BertSelfAttention` in `eval` mode."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
-        self.heads, parts = attention.num_attention_heads, (attention.query, attention.key, attention.value)
-        self.asked = nn.Linear(parts[0].in_features, 3 * attention.all_head_size)
-        self.asked.weight.data = torch.cat([part.weight for part in parts])
-        self.asked.bias.data = torch.cat([part.bias for part in parts])
+        self.heads, self.asked = attention.num_attention_heads, _Linear(attention.query, attention.key, attention.value)
 
     def forward(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
         rows, tokens, wide = hidden.shape
@@ -77,11 +97,6 @@ def in_bfloat16(model: Any) -> Any:
         return model.to(torch.bfloat16)
     for layer in model.bert.encoder.layer[:-1]:
         layer.attention.self = _Attention(layer.attention.self)
-        for part in layer.modules():
-            if isinstance(part, nn.Linear):
-                part.to(torch.bfloat16).register_forward_pre_hook(_rounded)
+        for part in (layer.attention.output, layer.intermediate, layer.output):
+            part.dense = _Linear(part.dense)
     return model
-
-
-def _rounded(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return tuple(values.to(torch.bfloat16) for values in inputs)
