@@ -20,8 +20,9 @@ from lore_cli.judges import encoders
 from lore_cli.judges.calibrated import Calibration, Curve
 from lore_cli.judges.encoders import Bi, Cross, Rounding, Twice, apart
 from lore_cli.judges.student import Student
-from lore_cli.models import first_token, hf
-from lore_cli.models.first_token import FirstToken, in_bfloat16
+from lore_cli.models import encoder_bfloat16, hf
+from lore_cli.models.encoder_bfloat16 import in_bfloat16
+from lore_cli.models.first_token import FirstToken
 from lore_cli.records import GRADES
 from lore_cli.train import distilling
 
@@ -160,9 +161,9 @@ def test_the_first_token_alone_gives_the_logits_of_the_whole_layer(bert, attenti
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("laid_out", [False, pytest.param(True, marks=pytest.mark.skipif(not first_token._lays_out(), reason="oneDNN has no bfloat16 here"))])
+@pytest.mark.parametrize("laid_out", [False, pytest.param(True, marks=pytest.mark.skipif(not encoder_bfloat16._lays_out(), reason="oneDNN has no bfloat16 here"))])
 def test_bfloat16_is_the_same_but_for_its_rounding(bert, attention, padded, laid_out, monkeypatch):
-    monkeypatch.setattr(first_token, "_lays_out", lambda: laid_out)
+    monkeypatch.setattr(encoder_bfloat16, "_lays_out", lambda: laid_out)
     model, batch = bert(attention, padded)
     wanted, found = logits_of(model, batch), logits_of(FirstToken(in_bfloat16(model)), batch)
     assert 0 < abs(found - wanted).max() < 0.1 * wanted.std()

@@ -205,14 +205,14 @@ def _onnx(folder: Path, max_length: int) -> Cross:
 
 def open_rough(folder: Path, max_length: int) -> Cross:
     """The cross-encoder of a student directory in bfloat16."""
-    from lore_cli.models.first_token import in_bfloat16
+    from lore_cli.models.encoder_bfloat16 import in_bfloat16
 
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
     return _batched(tokens, in_bfloat16(model), _single_threads())
 
 
 def _cross(folder: Path, max_length: int, rounding: Rounding | None) -> Cross | Twice:
-    from lore_cli.models.first_token import in_bfloat16
+    from lore_cli.models.encoder_bfloat16 import in_bfloat16
     from lore_cli.models.hf import bfloat16_units
 
     model, tokens = _torch(folder, "AutoModelForSequenceClassification", max_length)
