@@ -1,6 +1,6 @@
 # The LORE lifecycle as a graph of files under runs/. `make` prints this help.
 #
-#   make lifecycle                     everything: environment, simulated market, training, benchmark, report  (10 to 18 minutes on 2 cores)
+#   make lifecycle                     everything: environment, simulated market, training, benchmark, report  (9 to 18 minutes on 2 cores)
 #   make lifecycle PROFILE=full        the same graph with more data and steps                                (about 40 minutes on 2 cores)
 #   make lifecycle PAIRS=my.parquet    the same graph on your graded pairs (LOG=, CANDIDATES=, KNOWLEDGE= where you have them)
 #   make lifecycle PROFILE=gpu PAIRS=… MODEL=Qwen/Qwen3-4B JUDGE=http://gpu1:8000/v1#qwen3-32b

@@ -44,11 +44,11 @@ def batch(prompts: list[int], answers: list[int]) -> tuple[torch.Tensor, torch.T
     return ids, mask, right
 
 
-@pytest.mark.parametrize("answers", [[3, 4, 2, 40, 5, 3, 2, 4], [0, 4, 2, 40, 5, 3, 2, 4], [40] * 8, [1]])
+@pytest.mark.parametrize("answers", [[3, 4, 2, 40, 5, 3, 2, 4], [0, 4, 2, 40, 5, 3, 2, 4], [40] * 8, [1], [6] * 64, [6, 2, 9, 40] * 20])
 def test_parts_give_what_the_whole_gives(trainer, answers):
     model, _ = load_for_training(str(toys.graded_by_label()))
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
-    prompts = [7, 3, 9, 5, 7, 8, 4, 6][: len(answers)]
+    prompts = ([7, 3, 9, 5, 7, 8, 4, 6] * len(answers))[: len(answers)]
     ids, mask, right = batch(prompts, answers)
     wanted = GRPOTrainer._get_per_token_logps_and_entropies(trainer, model, ids, mask, right, compute_entropy=True)
     seen = mask[:, -right:].bool()
